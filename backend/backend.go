@@ -1,0 +1,191 @@
+// Package backend says what a job store must do: the verbs, their types and
+// their errors. It imports nothing else of Caddis. Implementations are
+// backend/memory and backend/redis; backend/backendtest is the suite that every
+// implementation passes.
+//
+// # The contract
+//
+// A backend offers verbs, not storage primitives. Each verb
+//
+//   - takes a batch and is atomic per queue (per shard, where a queue has
+//     several): it validates first and then writes, so no input leaves it half
+//     done;
+//   - may be repeated after a lost reply with the same effect. Lease is
+//     repeated with the same token, Settle with the same call number, Enqueue
+//     with the same ids; all others have the same effect however often they
+//     run;
+//   - never scans: what it costs depends on the batch, not on how much is
+//     stored or running;
+//   - maps the store's errors to ours: [ErrUnavailable] (try again),
+//     [ErrRejected] (final), [ErrFull].
+//
+// There is one clock, the store's: it decides what is due and what has expired.
+// Delays are therefore handed over as durations. The payload is opaque.
+//
+// All methods may be called concurrently, unless they say otherwise.
+package backend
+
+import (
+	"context"
+	"time"
+)
+
+// Backend is a job store.
+type Backend interface {
+	Producer
+	Consumer
+	Inspector
+	Operator
+	Directory
+
+	// Check asks the store whether jobs are safe in it. It returns an error if
+	// the store cannot be used at all (too old, out of reach), and warnings
+	// about settings that can lose jobs.
+	Check(ctx context.Context) ([]Warning, error)
+
+	// Close frees what the backend opened itself. Calls in flight end with
+	// ErrClosed, as do later ones. A second Close does nothing.
+	Close() error
+}
+
+// Producer stores new jobs.
+type Producer interface {
+	// Enqueue stores jobs and answers one receipt per job, in order. An id that
+	// its queue already holds is not stored again: the receipt says Existing
+	// and tells the state of the job that is there.
+	//
+	// Jobs of several queues may come in one call; the call is atomic per
+	// queue. When some could be stored and others not, Enqueue answers the
+	// receipts with Err set on those that were not, and an error. An
+	// ErrUnavailable leaves open whether the jobs were stored; to repeat the
+	// call with the same ids is safe.
+	Enqueue(ctx context.Context, jobs []NewJob) ([]Receipt, error)
+}
+
+// Consumer hands out jobs under leases and takes back what became of them.
+type Consumer interface {
+	// Lease hands out up to Max waiting jobs, highest priority first, then in
+	// the order in which they became due. It first returns expired leases to
+	// the front of their queue (counting a crash for each job) and moves due
+	// scheduled jobs to the waiting ones.
+	//
+	// A call repeated with the same token, with no other Lease of the same
+	// worker between, answers the jobs that the first one handed out and that
+	// are still held under that token, and takes no new ones.
+	Lease(ctx context.Context, request LeaseRequest) (LeaseReply, error)
+
+	// Waiter returns a Waiter on the queues. It does no I/O.
+	Waiter(queues []string) (Waiter, error)
+
+	// Settle records what became of leased jobs, and answers one result per
+	// settlement, in order. A settlement whose token is no longer the one under
+	// which the job is held changes nothing: its result is Stale.
+	//
+	// After an error the whole call is to be repeated with the same Call
+	// number and the same settlements: what was applied the first time is not
+	// applied again and answers what it answered. This holds as long as no
+	// other Settle of the same worker comes between.
+	Settle(ctx context.Context, request SettleRequest) ([]SettleResult, error)
+
+	// Renew prolongs leases from now by request.Duration, stores the progress
+	// of jobs that have some, and answers one result per lease, in order.
+	Renew(ctx context.Context, request RenewRequest) ([]RenewResult, error)
+
+	// Sweep does the housekeeping of queues that nobody leases from at the
+	// moment: it returns a bounded number of expired leases to the front of
+	// their queue and trims finished jobs to the retention policy.
+	Sweep(ctx context.Context, request SweepRequest) (SweepReply, error)
+}
+
+// Waiter waits for work. It belongs to one fetcher: its methods are not to be
+// called concurrently, but for Close.
+type Waiter interface {
+	// Wait returns nil when one of the queues may have work to lease, or when
+	// limit has passed. It returns at once when ctx ends, with ctx's error.
+	//
+	// Of all waiters on a queue one is woken per enqueue; who is woken leases,
+	// and the lease wakes the next if it leaves jobs behind.
+	Wait(ctx context.Context, limit time.Duration) error
+
+	// Close ends a Wait in flight with ErrClosed, hands a wake-up that was not
+	// used to another waiter, and frees what the waiter holds.
+	Close() error
+}
+
+// Inspector reads what is stored.
+type Inspector interface {
+	// Job returns one job, or ErrNotFound.
+	Job(ctx context.Context, queue, id string) (JobInfo, error)
+
+	// Jobs returns one page of the jobs of a queue in a state. What a page
+	// costs depends on its size and not on where it lies.
+	Jobs(ctx context.Context, query JobsQuery) (JobsPage, error)
+
+	// Queues returns all queues that ever held a job or were named by a
+	// worker, by name.
+	Queues(ctx context.Context) ([]QueueInfo, error)
+
+	// Queue returns one queue, or ErrNotFound.
+	Queue(ctx context.Context, name string) (QueueInfo, error)
+}
+
+// Operator acts on stored jobs and queues. Each verb that takes ids answers one
+// result per id, in order; Err of a result is ErrNotFound where there is no such
+// job and ErrState where its state does not allow the act.
+type Operator interface {
+	// Cancel ends jobs. One that is scheduled, waiting or blocked becomes
+	// cancelled at once. For one that is running the request is kept with the
+	// lease, and the result's state is StateRunning: its worker learns of it
+	// by Renew, or sooner by Listen, and the job ends cancelled unless it
+	// completes first.
+	Cancel(ctx context.Context, queue string, ids []string) ([]ActResult, error)
+
+	// Retry makes dead or cancelled jobs wait again, with all attempts and
+	// crashes back and with their history kept.
+	Retry(ctx context.Context, queue string, ids []string) ([]ActResult, error)
+
+	// Delete removes jobs in any state but running.
+	Delete(ctx context.Context, queue string, ids []string) ([]ActResult, error)
+
+	// RunNow makes scheduled or blocked jobs wait for a worker at once. For
+	// waiting jobs it does nothing.
+	RunNow(ctx context.Context, queue string, ids []string) ([]ActResult, error)
+
+	// Pause stops the hand-out of a queue's jobs; those that run go on. A queue
+	// may be paused before it holds any job.
+	Pause(ctx context.Context, queue string) error
+
+	// Resume undoes Pause.
+	Resume(ctx context.Context, queue string) error
+}
+
+// Directory is the list of the workers.
+type Directory interface {
+	// Announce publishes or refreshes a worker's record, which is forgotten
+	// when it is not refreshed within ttl.
+	Announce(ctx context.Context, worker WorkerInfo, ttl time.Duration) error
+
+	// SignOff removes a worker's record and what the store remembers of its
+	// last calls. Its leases are not touched.
+	SignOff(ctx context.Context, worker string, queues []string) error
+
+	// Workers returns the records that have not been forgotten, by id.
+	Workers(ctx context.Context) ([]WorkerInfo, error)
+
+	// Listen calls deliver for each command to any worker, one at a time, until
+	// ctx ends, and returns its error. It reconnects by itself. Commands are
+	// hints that make things quick: one may be lost, and Renew tells the truth.
+	Listen(ctx context.Context, deliver func(Command)) error
+}
+
+// Warning is something about the store that can lose jobs or stop the work.
+type Warning struct {
+	// Setting is what it is about, such as "maxmemory-policy".
+	Setting string
+	// Problem says what can happen.
+	Problem string
+	// Remedy says what would be right.
+	Remedy string
+}
+
+func (w Warning) String() string { return w.Setting + ": " + w.Problem + "; " + w.Remedy }

@@ -1,0 +1,267 @@
+package backend
+
+import "time"
+
+// State is where a job is in its life.
+//
+//	            ┌──────────── due ────────────┐
+//	enqueue ─► scheduled                      ▼
+//	  └───────────────────────────────────► waiting ──lease──► running ──► completed
+//	                                          ▲ ▲                │ ├─ retry, snoozed: scheduled
+//	               blocked ── may go on ──────┘ │                │ ├─ blocked
+//	                                            └── released ────┤ ├─ cancelled
+//	                                            └── lease expired┘ └─ dead
+type State string
+
+const (
+	// StateScheduled is a job that is not due yet.
+	StateScheduled State = "scheduled"
+	// StateWaiting is a job that is due and waits for a worker.
+	StateWaiting State = "waiting"
+	// StateBlocked is a job that waits for something other than its time and a
+	// free worker: for a worker that knows its kind.
+	StateBlocked State = "blocked"
+	// StateRunning is a job that a worker holds a lease on.
+	StateRunning State = "running"
+	// StateCompleted, StateCancelled and StateDead are final.
+	StateCompleted State = "completed"
+	StateCancelled State = "cancelled"
+	StateDead      State = "dead"
+)
+
+// States lists all states in the order of a job's life.
+var States = []State{
+	StateScheduled, StateWaiting, StateBlocked, StateRunning,
+	StateCompleted, StateCancelled, StateDead,
+}
+
+// Final reports whether a job in this state is finished.
+func (s State) Final() bool {
+	return s == StateCompleted || s == StateCancelled || s == StateDead
+}
+
+// Priorities run from lowest to highest. Within a queue a job of a higher
+// priority is always leased before one of a lower priority.
+const (
+	PriorityLowest  = -2
+	PriorityNormal  = 0
+	PriorityHighest = 2
+)
+
+// Job is one unit of work, as its producer described it. Once stored it does not
+// change; what changes is in [History]. Zero values of the options mean "not
+// said": the worker that runs the job then decides.
+type Job struct {
+	// ID is unique within the queue, at most MaxIDLength bytes.
+	ID string
+	// Queue is the line in which the job waits.
+	Queue string
+	// Kind ties the payload to its handler.
+	Kind string
+	// Payload is opaque to the backend, at most MaxPayload bytes.
+	Payload []byte
+	// Codec names the encoding of the payload; empty means "json".
+	Codec string
+	// Priority is between PriorityLowest and PriorityHighest.
+	Priority int
+
+	// MaxAttempts is how often the job may fail before it is dead.
+	MaxAttempts int
+	// MaxCrashes is how often its worker may vanish before it is dead.
+	MaxCrashes int
+	// Timeout bounds one attempt.
+	Timeout time.Duration
+	// Deadline is the instant after which the job must not run any more.
+	Deadline time.Time
+	// ExpireAfter is how long the job may wait after it is first due.
+	ExpireAfter time.Duration
+	// Retention is how long the job is kept once completed.
+	Retention time.Duration
+
+	// Tags are free words for people who look for the job.
+	Tags []string
+	// Headers carry context, such as trace ids, from the producer to the
+	// handler.
+	Headers map[string]string
+
+	// EnqueuedAt is the store's time of the enqueue, to the millisecond.
+	EnqueuedAt time.Time
+	// DueAt is when the job was first to run: EnqueuedAt, unless it was
+	// delayed.
+	DueAt time.Time
+}
+
+// NewJob is a job to be stored. The backend sets its EnqueuedAt and DueAt.
+type NewJob struct {
+	Job
+	// Delay is how long the job is not due yet, by the store's clock.
+	Delay time.Duration
+	// At is the instant at which it is due; used when Delay is 0. An instant
+	// in the past means now.
+	At time.Time
+}
+
+// Receipt says what an enqueue did with one job.
+type Receipt struct {
+	Queue string
+	ID    string
+	// State is the job's state right after the enqueue.
+	State State
+	// Existing is true if the queue held a job of this id already; that one is
+	// unchanged.
+	Existing bool
+	// Err is why the job was not stored.
+	Err error
+}
+
+// History is what has become of a job so far. The worker that holds the lease
+// writes it, by its settlements.
+type History struct {
+	// Attempts counts the attempts that failed or completed the job since it
+	// was enqueued or retried by hand.
+	Attempts int `json:"attempts,omitempty"`
+	// Snoozes counts how often a handler put the job off.
+	Snoozes int `json:"snoozes,omitempty"`
+	// Failures are the errors of past attempts, oldest first, at most
+	// MaxFailures of them.
+	Failures []Failure `json:"failures,omitempty"`
+	// Result is what the handler left, encoded by the job's codec.
+	Result []byte `json:"result,omitempty"`
+	// Progress is the last progress that was reported before the job was
+	// settled, encoded by the job's codec.
+	Progress []byte `json:"progress,omitempty"`
+	// Worker is the last worker that settled the job.
+	Worker string `json:"worker,omitempty"`
+	// StartedAt and FinishedAt frame the last attempt.
+	StartedAt  time.Time `json:"started_at,omitzero"`
+	FinishedAt time.Time `json:"finished_at,omitzero"`
+}
+
+// Failure is how one attempt ended.
+type Failure struct {
+	Attempt int       `json:"attempt"`
+	At      time.Time `json:"at"`
+	Worker  string    `json:"worker,omitempty"`
+	Error   string    `json:"error"`
+	// Stack is the stack of a panic.
+	Stack string `json:"stack,omitempty"`
+}
+
+// JobInfo is a job and all that is known of it.
+type JobInfo struct {
+	Job
+	State State
+	History
+	// Crashes counts how often a lease on the job expired since it was enqueued
+	// or retried by hand.
+	Crashes int
+	// ScheduledFor is when a scheduled job is due.
+	ScheduledFor time.Time
+	// BlockedOn is the key that a blocked job waits for.
+	BlockedOn string
+	// LeasedBy, Token and LeaseExpiresAt describe the lease of a running job.
+	LeasedBy       string
+	Token          string
+	LeaseExpiresAt time.Time
+	// CancelRequested is true for a running job that is to be cancelled.
+	CancelRequested bool
+	// KeptUntil is when a finished job is forgotten.
+	KeptUntil time.Time
+}
+
+// JobsQuery asks for a page of jobs.
+type JobsQuery struct {
+	Queue string
+	State State
+	// Cursor is empty for the first page, and Next of the page before else.
+	Cursor string
+	// Limit is the size of the page: 1 to MaxPage, 0 means DefaultPage.
+	Limit int
+}
+
+// JobsPage is one page. Jobs that move while one pages may be missed or seen
+// twice.
+type JobsPage struct {
+	Jobs []JobInfo
+	// Next is the cursor of the following page, empty after the last.
+	Next string
+}
+
+// QueueInfo describes a queue.
+type QueueInfo struct {
+	Name   string
+	Paused bool
+	Shards int
+	// Counts has an entry for every state.
+	Counts map[State]int64
+	// OldestWaiting is when the job at the head of the waiting ones was
+	// enqueued; zero if none waits. Priorities and shards are looked at in
+	// turn and the oldest head is taken.
+	OldestWaiting time.Time
+	// Completed, Failed (attempts), Cancelled, Dead and Crashed count what ever
+	// happened in the queue.
+	Completed, Failed, Cancelled, Dead, Crashed int64
+	// Trimmed counts finished jobs that the retention policy removed before
+	// their age was up, because of count or bytes.
+	Trimmed int64
+}
+
+// ActResult is what an operator's verb did to one job.
+type ActResult struct {
+	ID string
+	// State is the job's state afterwards; empty after Delete.
+	State State
+	Err   error
+}
+
+// WorkerInfo is what a worker publishes of itself.
+type WorkerInfo struct {
+	ID          string    `json:"id"`
+	Host        string    `json:"host"`
+	PID         int       `json:"pid"`
+	Queues      []string  `json:"queues"`
+	Kinds       []string  `json:"kinds"`
+	Concurrency int       `json:"concurrency"`
+	Running     int       `json:"running"`
+	State       string    `json:"state"`
+	StartedAt   time.Time `json:"started_at"`
+	// SeenAt is the store's time of the last Announce; set by the backend.
+	SeenAt time.Time `json:"seen_at"`
+}
+
+// Command is a hint to the workers.
+type Command struct {
+	// Verb is CommandCancel.
+	Verb  string
+	Queue string
+	ID    string
+}
+
+// CommandCancel says that a running job is to be cancelled.
+const CommandCancel = "cancel"
+
+// Retention bounds what is kept of the finished jobs of one state in one queue
+// (in one shard, where a queue has several). Whichever bound is met first counts.
+type Retention struct {
+	// Count is the number of jobs.
+	Count int
+	// Age is how long a job is kept. For completed jobs it applies to those
+	// that do not say themselves by their Retention; 0 then means not at all.
+	Age time.Duration
+	// Bytes is the sum of bodies and histories.
+	Bytes int64
+}
+
+// RetentionPolicy has the bounds for each final state. A field that is the zero
+// Retention takes the one of DefaultRetention.
+type RetentionPolicy struct {
+	Completed, Cancelled, Dead Retention
+}
+
+// DefaultRetention is used where nothing else is said: completed jobs are
+// forgotten at once unless they ask to be kept.
+var DefaultRetention = RetentionPolicy{
+	Completed: Retention{Count: 10_000, Age: 0, Bytes: 64 << 20},
+	Cancelled: Retention{Count: 10_000, Age: 7 * 24 * time.Hour, Bytes: 64 << 20},
+	Dead:      Retention{Count: 10_000, Age: 90 * 24 * time.Hour, Bytes: 256 << 20},
+}

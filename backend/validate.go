@@ -1,0 +1,258 @@
+package backend
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Limits of the input. They keep one call from holding up a store that others
+// wait for.
+const (
+	// MaxBatch is the largest number of jobs, leases or ids in one call.
+	MaxBatch = 10_000
+	// MaxPayload is the largest payload in bytes.
+	MaxPayload = 4 << 20
+	// MaxBatchBytes bounds the payloads of one call together.
+	MaxBatchBytes = 64 << 20
+	// MaxIDLength and MaxNameLength (queues, kinds) are in bytes.
+	MaxIDLength   = 200
+	MaxNameLength = 100
+	// MaxDelay is the longest delay.
+	MaxDelay = 10 * 365 * 24 * time.Hour
+	// MaxFailures is how many failures a History holds; the oldest go first.
+	MaxFailures = 20
+	// MaxBlockedKeys is how many keys a LeaseReply lists.
+	MaxBlockedKeys = 100
+	// DefaultPage and MaxPage are the sizes of pages.
+	DefaultPage = 50
+	MaxPage     = 1000
+	// MaxLease is the longest lease; MinLease the shortest.
+	MaxLease = 24 * time.Hour
+	MinLease = 100 * time.Millisecond
+)
+
+func reject(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrRejected}, args...)...)
+}
+
+// CheckQueue says what is wrong with the name of a queue.
+func CheckQueue(name string) error {
+	if err := checkName("queue", name); err != nil {
+		return err
+	}
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		if c != '_' && c != '-' && c != '.' && !isAlphanumeric(c) {
+			return reject("queue name %q has %q at byte %d; letters, digits, '_', '-' and '.' are allowed", name, c, i)
+		}
+	}
+	return nil
+}
+
+// CheckKind says what is wrong with the name of a kind.
+func CheckKind(name string) error {
+	if err := checkName("kind", name); err != nil {
+		return err
+	}
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		if !strings.ContainsRune("_-.:/", rune(c)) && !isAlphanumeric(c) {
+			return reject("kind %q has %q at byte %d; letters, digits and _ - . : / are allowed", name, c, i)
+		}
+	}
+	return nil
+}
+
+func checkName(what, name string) error {
+	if name == "" {
+		return reject("the %s has no name", what)
+	}
+	if len(name) > MaxNameLength {
+		return reject("the name of the %s has %d bytes, %d are allowed: %q…", what, len(name), MaxNameLength, name[:20])
+	}
+	return nil
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// CheckID says what is wrong with the id of a job.
+func CheckID(id string) error {
+	if id == "" {
+		return reject("the job has no id")
+	}
+	if len(id) > MaxIDLength {
+		return reject("the id has %d bytes, %d are allowed", len(id), MaxIDLength)
+	}
+	if !utf8.ValidString(id) {
+		return reject("the id %q is not UTF-8", id)
+	}
+	for i, r := range id {
+		if r < ' ' || r == 0x7f {
+			return reject("the id %q has a control character at byte %d", id, i)
+		}
+	}
+	return nil
+}
+
+// Check says what is wrong with a job that is to be stored. All backends call it
+// before they write.
+func (j *NewJob) Check() error {
+	if err := CheckID(j.ID); err != nil {
+		return err
+	}
+	if err := CheckQueue(j.Queue); err != nil {
+		return err
+	}
+	if err := CheckKind(j.Kind); err != nil {
+		return err
+	}
+	switch {
+	case len(j.Payload) > MaxPayload:
+		return reject("the payload has %d bytes, %d are allowed; store large data elsewhere and enqueue where it is", len(j.Payload), MaxPayload)
+	case len(j.Codec) > MaxNameLength:
+		return reject("the name of the codec has %d bytes, %d are allowed", len(j.Codec), MaxNameLength)
+	case j.Priority < PriorityLowest || j.Priority > PriorityHighest:
+		return reject("priority %d; it goes from %d to %d", j.Priority, PriorityLowest, PriorityHighest)
+	case j.Delay < 0:
+		return reject("a delay of %v; it cannot be negative", j.Delay)
+	case j.Delay > MaxDelay:
+		return reject("a delay of %v; at most %v are allowed", j.Delay, MaxDelay)
+	case j.Delay > 0 && !j.At.IsZero():
+		return reject("both a delay (%v) and an instant (%v); give one", j.Delay, j.At)
+	case !j.At.IsZero() && time.Until(j.At) > MaxDelay:
+		return reject("due at %v; at most %v ahead are allowed", j.At, MaxDelay)
+	case j.MaxAttempts < 0, j.MaxAttempts > math.MaxInt32:
+		return reject("%d attempts at most; give a number from 1, or 0 for the default", j.MaxAttempts)
+	case j.MaxCrashes < 0, j.MaxCrashes > math.MaxInt32:
+		return reject("%d crashes at most; give a number from 1, or 0 for the default", j.MaxCrashes)
+	case j.Timeout < 0:
+		return reject("a timeout of %v; it cannot be negative", j.Timeout)
+	case j.ExpireAfter < 0:
+		return reject("expiry after %v; it cannot be negative", j.ExpireAfter)
+	}
+	return nil
+}
+
+// CheckJobs says what is wrong with a batch of jobs, naming the first bad one.
+func CheckJobs(jobs []NewJob) error {
+	if len(jobs) > MaxBatch {
+		return reject("%d jobs in one call, %d are allowed", len(jobs), MaxBatch)
+	}
+	size := 0
+	for i := range jobs {
+		if err := jobs[i].Check(); err != nil {
+			return &Error{Op: "enqueue", Queue: jobs[i].Queue, ID: jobs[i].ID, Err: fmt.Errorf("job %d of %d: %w", i+1, len(jobs), err)}
+		}
+		size += len(jobs[i].Payload)
+	}
+	if size > MaxBatchBytes {
+		return reject("payloads of %d bytes in one call, %d are allowed", size, MaxBatchBytes)
+	}
+	return nil
+}
+
+// Check says what is wrong with a request for leases.
+func (r *LeaseRequest) Check() error {
+	if err := CheckLease(r.Duration); err != nil {
+		return err
+	}
+	switch {
+	case r.Worker == "":
+		return reject("the lease names no worker")
+	case !strings.HasPrefix(r.Token, r.Worker+"."):
+		return reject("token %q does not begin with the worker's id and a dot", r.Token)
+	case strings.ContainsRune(r.Token, 0):
+		return reject("token %q has a NUL byte", r.Token)
+	case len(r.Queues) == 0:
+		return reject("the lease names no queue")
+	case r.Max < 0 || r.Max > MaxBatch:
+		return reject("%d leases in one call, 0 to %d are allowed", r.Max, MaxBatch)
+	}
+	return CheckQueues(r.Queues)
+}
+
+// CheckQueues says what is wrong with a list of queues.
+func CheckQueues(queues []string) error {
+	seen := make(map[string]bool, len(queues))
+	for _, q := range queues {
+		if err := CheckQueue(q); err != nil {
+			return err
+		}
+		if seen[q] {
+			return reject("queue %q is named twice", q)
+		}
+		seen[q] = true
+	}
+	return nil
+}
+
+// CheckLease says what is wrong with the duration of leases.
+func CheckLease(d time.Duration) error {
+	if d < MinLease || d > MaxLease {
+		return reject("a lease of %v; it goes from %v to %v", d, MinLease, MaxLease)
+	}
+	return nil
+}
+
+// Check says what is wrong with a settlement.
+func (s *Settlement) Check() error {
+	switch {
+	case s.Outcome.String() == "invalid":
+		return reject("outcome %d is none", s.Outcome)
+	case s.Delay < 0:
+		return reject("a delay of %v; it cannot be negative", s.Delay)
+	case s.Delay > MaxDelay:
+		return reject("a delay of %v; at most %v are allowed", s.Delay, MaxDelay)
+	case s.Outcome == OutcomeBlocked && s.Key == "":
+		return reject("blocked without a key")
+	case strings.ContainsRune(s.Key, 0) || len(s.Key) > 2*MaxNameLength:
+		return reject("key %q is too long or has a NUL byte", s.Key)
+	}
+	return nil
+}
+
+// Check says what is wrong with a query and sets its default limit.
+func (q *JobsQuery) Check() error {
+	if err := CheckQueue(q.Queue); err != nil {
+		return err
+	}
+	if q.Limit == 0 {
+		q.Limit = DefaultPage
+	}
+	if q.Limit < 0 || q.Limit > MaxPage {
+		return reject("a page of %d jobs; 1 to %d are allowed", q.Limit, MaxPage)
+	}
+	for _, s := range States {
+		if s == q.State {
+			return nil
+		}
+	}
+	return reject("there is no state %q; the states are %v", q.State, States)
+}
+
+// Fill replaces each zero Retention by the default one and says what is wrong
+// with the rest.
+func (p RetentionPolicy) Fill() (RetentionPolicy, error) {
+	for _, r := range []struct {
+		state State
+		have  *Retention
+		or    Retention
+	}{
+		{StateCompleted, &p.Completed, DefaultRetention.Completed},
+		{StateCancelled, &p.Cancelled, DefaultRetention.Cancelled},
+		{StateDead, &p.Dead, DefaultRetention.Dead},
+	} {
+		if *r.have == (Retention{}) {
+			*r.have = r.or
+		}
+		if r.have.Count < 0 || r.have.Age < 0 || r.have.Bytes < 0 {
+			return p, reject("retention of %s jobs: %+v; nothing in it can be negative", r.state, *r.have)
+		}
+	}
+	return p, nil
+}
