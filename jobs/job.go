@@ -1,0 +1,84 @@
+package jobs
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// Args is the typed Go value that becomes a job's payload.
+type Args interface {
+	// Kind is the stable name that ties the payload to its handler. It is the
+	// same for all values of the type, and does not change once jobs are
+	// stored: letters, digits and _ - . : / are allowed.
+	Kind() string
+}
+
+// Job is what a handler gets. Its methods may be called concurrently; the fields
+// are the handler's to read.
+type Job[A Args] struct {
+	Info
+	// Args is the decoded payload.
+	Args A
+}
+
+// Info is what is known of a job besides its args. It prints and logs without
+// any of the job's data.
+type Info struct {
+	ID    string
+	Kind  string
+	Queue string
+	// Priority goes from backend.PriorityLowest to backend.PriorityHighest.
+	Priority int
+	// Attempt is the number of this attempt, from 1.
+	Attempt int
+	// MaxAttempts is the number of the last one that there can be.
+	MaxAttempts int
+	// Crashes counts how often an earlier worker vanished while it ran the job.
+	Crashes int
+	// Snoozes counts how often the handler put the job off.
+	Snoozes int
+	// EnqueuedAt and DueAt are by the store's clock. DueAt is when the job was
+	// first to run.
+	EnqueuedAt, DueAt time.Time
+	// Deadline is zero if there is none.
+	Deadline time.Time
+	Tags     []string
+	Headers  map[string]string
+	// Failures tells how earlier attempts ended, oldest first.
+	Failures []backend.Failure
+	// Worker is the id of the worker that runs the job.
+	Worker string
+
+	run *Run
+}
+
+// SetResult leaves a result, which is stored when the job ends and kept as long
+// as the job is ([Retention]). The last one counts. It is encoded by the job's
+// codec, at once, so that v may be changed afterwards. The error says what was
+// wrong with it, or that the attempt has ended. Safe for concurrent use.
+func (i *Info) SetResult(v any) error { return i.run.setResult(i.Kind, v) }
+
+// Progress reports how far the job is. The newest one is published with the next
+// renewal of the lease, so it may be called often. It is encoded by the job's
+// codec, at once, into at most 64 KiB. The error says what was wrong with it, or
+// that the attempt has ended. Safe for concurrent use.
+func (i *Info) Progress(v any) error { return i.run.setProgress(i.Kind, v) }
+
+// String names the job and shows none of its data.
+func (i Info) String() string {
+	return fmt.Sprintf("job %s of kind %s in queue %s, attempt %d of %d", i.ID, i.Kind, i.Queue, i.Attempt, i.MaxAttempts)
+}
+
+// LogValue names the job and shows none of its data.
+func (i Info) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("id", i.ID),
+		slog.String("kind", i.Kind),
+		slog.String("queue", i.Queue),
+		slog.Int("attempt", i.Attempt),
+		slog.Int("max_attempts", i.MaxAttempts),
+	)
+}
