@@ -1,0 +1,107 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// Enqueue stores jobs. The call is atomic over all its queues: where the new
+// jobs would pass a bound of the Config none is stored, and the error wraps
+// backend.ErrFull.
+func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend.Receipt, error) {
+	if err := backend.CheckJobs(jobs); err != nil {
+		return nil, err
+	}
+	if err := b.lock(ctx, "enqueue"); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	now := now()
+	receipts := make([]backend.Receipt, len(jobs))
+	if b.maxJobs > 0 || b.maxBytes > 0 {
+		if err := b.room(jobs, now); err != nil {
+			for i := range jobs {
+				receipts[i] = backend.Receipt{Queue: jobs[i].Queue, ID: jobs[i].ID, Err: err}
+			}
+			return receipts, &backend.Error{Op: "enqueue", Err: err}
+		}
+	}
+	var q *queue
+	news := false
+	for i := range jobs {
+		n := &jobs[i]
+		if q == nil || q.name != n.Queue {
+			q.tell(news)
+			news = false
+			q = b.queue(n.Queue)
+			q.tidy(now)
+		}
+		state, existing, tell := q.add(n, now)
+		receipts[i] = backend.Receipt{Queue: q.name, ID: n.ID, State: state, Existing: existing}
+		news = news || tell
+	}
+	q.tell(news)
+	return receipts, nil
+}
+
+// add stores one job, unless the queue holds one of its id. It reports whether
+// whoever waits for work has to know.
+func (q *queue) add(n *backend.NewJob, now int64) (state backend.State, existing, tell bool) {
+	if j := q.jobs[n.ID]; j != nil {
+		return j.state, true, false
+	}
+	j := &job{Job: clone(n.Job)}
+	j.Queue = q.name
+	j.body = bodySize(&j.Job)
+	enqueued := millis(now)
+	due := enqueued
+	if n.Delay > 0 {
+		due = dueAt(now, n.Delay)
+	} else if !n.At.IsZero() && n.At.UnixNano() > now {
+		due = dueAt(n.At.UnixNano(), 0)
+	}
+	j.EnqueuedAt, j.DueAt = instant(enqueued), instant(due)
+	q.jobs[j.ID] = j
+	q.store.jobs++
+	q.store.bytes += j.body
+	tell = q.schedule(j, due, now)
+	return j.state, false, tell
+}
+
+// room says whether the new ones among the jobs fit.
+func (b *Backend) room(jobs []backend.NewJob, now int64) error {
+	type key struct{ queue, id string }
+	added := make(map[key]bool, len(jobs))
+	count, bytes := b.jobs, b.bytes
+	for i := range jobs {
+		n := &jobs[i]
+		if q := b.queues[n.Queue]; q != nil {
+			q.tidy(now)
+			if q.jobs[n.ID] != nil {
+				continue
+			}
+		}
+		if k := (key{n.Queue, n.ID}); !added[k] {
+			added[k] = true
+			count++
+			bytes += bodySize(&n.Job)
+		}
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	return b.within(count, bytes)
+}
+
+// within says whether so many unfinished jobs are allowed.
+func (b *Backend) within(count int, bytes int64) error {
+	if b.maxJobs > 0 && count > b.maxJobs {
+		return fmt.Errorf("%w: it would hold %d unfinished jobs, %d are allowed", backend.ErrFull, count, b.maxJobs)
+	}
+	if b.maxBytes > 0 && bytes > b.maxBytes {
+		return fmt.Errorf("%w: its unfinished jobs would have %d bytes, %d are allowed", backend.ErrFull, bytes, b.maxBytes)
+	}
+	return nil
+}

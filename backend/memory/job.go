@@ -1,0 +1,136 @@
+package memory
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// job is one stored job. It is in exactly one list, the one of its state, and
+// where its state has a time of its own also in a heap.
+type job struct {
+	backend.Job
+	state   backend.State
+	crashes int
+	// history is nil before the first settlement or progress.
+	history *backend.History
+	// body and past are the sizes of the job and of its history in bytes.
+	body, past int64
+
+	// The place in a list: see list.
+	in         *list
+	prev, next *job
+	pos        int64
+
+	// at is what its heap is ordered by: when a scheduled job is due, until
+	// when a finished one is kept. place is its index in the heap.
+	at    int64
+	place int
+
+	// The lease of a running job.
+	token, worker   string
+	expires         int64
+	cancelRequested bool
+}
+
+func (j *job) size() int64 { return j.body + j.past }
+
+// blockedOn is the key that a blocked job waits for.
+func (j *job) blockedOn() string {
+	if j.state != backend.StateBlocked {
+		return ""
+	}
+	return j.in.key
+}
+
+// clone copies what a caller could otherwise change behind the store's back.
+func clone(j backend.Job) backend.Job {
+	j.Payload = bytes.Clone(j.Payload)
+	j.Tags = slices.Clone(j.Tags)
+	j.Headers = maps.Clone(j.Headers)
+	return j
+}
+
+func cloneHistory(h *backend.History) backend.History {
+	if h == nil {
+		return backend.History{}
+	}
+	c := *h
+	c.Failures = slices.Clone(c.Failures)
+	c.Result = bytes.Clone(c.Result)
+	c.Progress = bytes.Clone(c.Progress)
+	return c
+}
+
+// setHistory replaces the history and cuts its failures to what is kept.
+func (j *job) setHistory(h *backend.History) {
+	c := cloneHistory(h)
+	if n := len(c.Failures) - backend.MaxFailures; n > 0 {
+		c.Failures = slices.Clone(c.Failures[n:])
+	}
+	j.history = &c
+	j.past = historySize(&c)
+}
+
+func (j *job) setProgress(progress []byte) {
+	if j.history == nil {
+		j.history = &backend.History{}
+	}
+	j.past += int64(len(progress) - len(j.history.Progress))
+	j.history.Progress = bytes.Clone(progress)
+}
+
+// lease is what a worker gets of a running job.
+func (j *job) lease() backend.Lease {
+	return backend.Lease{
+		Job:       clone(j.Job),
+		Token:     j.token,
+		History:   cloneHistory(j.history),
+		Crashes:   j.crashes,
+		ExpiresAt: instant(j.expires),
+	}
+}
+
+func (j *job) info() backend.JobInfo {
+	info := backend.JobInfo{
+		Job:       clone(j.Job),
+		State:     j.state,
+		History:   cloneHistory(j.history),
+		Crashes:   j.crashes,
+		BlockedOn: j.blockedOn(),
+	}
+	switch {
+	case j.state == backend.StateScheduled:
+		info.ScheduledFor = instant(j.at)
+	case j.state == backend.StateRunning:
+		info.LeasedBy = j.worker
+		info.Token = j.token
+		info.LeaseExpiresAt = instant(j.expires)
+		info.CancelRequested = j.cancelRequested
+	case j.state.Final():
+		info.KeptUntil = instant(j.at)
+	}
+	return info
+}
+
+func bodySize(j *backend.Job) int64 {
+	n := len(j.ID) + len(j.Kind) + len(j.Codec) + len(j.Payload)
+	for _, tag := range j.Tags {
+		n += len(tag)
+	}
+	for k, v := range j.Headers {
+		n += len(k) + len(v)
+	}
+	return int64(n)
+}
+
+func historySize(h *backend.History) int64 {
+	n := len(h.Result) + len(h.Progress) + len(h.Worker)
+	for i := range h.Failures {
+		f := &h.Failures[i]
+		n += len(f.Error) + len(f.Stack) + len(f.Worker)
+	}
+	return int64(n)
+}

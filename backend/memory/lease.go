@@ -1,0 +1,115 @@
+package memory
+
+import (
+	"context"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// Lease hands out waiting jobs.
+func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (backend.LeaseReply, error) {
+	if err := request.Check(); err != nil {
+		return backend.LeaseReply{}, &backend.Error{Op: "lease", Err: err}
+	}
+	if err := b.lock(ctx, "lease"); err != nil {
+		return backend.LeaseReply{}, err
+	}
+	defer b.mu.Unlock()
+	now := now()
+	c := b.caller(request.Worker)
+	repeated := c.token == request.Token
+	if !repeated {
+		clear(c.leased)
+		c.token, c.leased = request.Token, c.leased[:0]
+	}
+	reply := backend.LeaseReply{Now: instant(now)}
+	var next int64
+	for _, name := range request.Queues {
+		q := b.queue(name)
+		q.reclaim(now)
+		q.tidy(now)
+		if q.paused {
+			reply.Paused = append(reply.Paused, name)
+		} else {
+			if !repeated {
+				q.handOut(c, &request, now+int64(request.Duration))
+			}
+			if q.leasable(request.Unblock) {
+				reply.More = true
+				q.ring()
+			}
+		}
+		if at := q.next(); at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+		reply.Blocked = q.blockedKeys(reply.Blocked)
+	}
+	reply.NextDue = instant(next)
+	if len(c.leased) > 0 {
+		reply.Leases = make([]backend.Lease, 0, len(c.leased))
+	}
+	for _, j := range c.leased {
+		if j.state == backend.StateRunning && j.token == request.Token {
+			reply.Leases = append(reply.Leases, j.lease())
+		}
+	}
+	return reply, nil
+}
+
+// handOut leases jobs to a caller until it has as many as it asked for.
+func (q *queue) handOut(c *caller, request *backend.LeaseRequest, expires int64) {
+	take := func(l *list) {
+		for l.front != nil && len(c.leased) < request.Max {
+			j := l.front
+			q.lift(j)
+			q.run(j, c.worker, c.token, expires)
+			c.leased = append(c.leased, j)
+		}
+	}
+	for _, key := range request.Unblock {
+		if l := q.blockedOn[key]; l != nil {
+			take(l)
+		}
+	}
+	for i := range q.waiting {
+		take(&q.waiting[i])
+	}
+}
+
+// leasable reports whether there is something that a Lease could hand out.
+func (q *queue) leasable(unblock []string) bool {
+	for i := range q.waiting {
+		if q.waiting[i].len > 0 {
+			return true
+		}
+	}
+	for _, key := range unblock {
+		if q.blockedOn[key] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// blockedKeys adds the keys of blocked jobs to those of other queues.
+func (q *queue) blockedKeys(keys []string) []string {
+	known := len(keys)
+	for _, l := range q.blocked {
+		if len(keys) == backend.MaxBlockedKeys {
+			break
+		}
+		if !contains(keys[:known], l.key) {
+			keys = append(keys, l.key)
+		}
+	}
+	return keys
+}
+
+func contains(keys []string, key string) bool {
+	for _, k := range keys {
+		if k == key {
+			return true
+		}
+	}
+	return false
+}

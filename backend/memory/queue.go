@@ -1,0 +1,207 @@
+package memory
+
+import (
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// priorities is how many there are.
+const priorities = backend.PriorityHighest - backend.PriorityLowest + 1
+
+// tidyBound is how many jobs one call moves of its own accord: due ones, expired
+// ones, and finished ones that are forgotten, each.
+const tidyBound = backend.MaxBatch
+
+// queue holds the jobs of one queue: all by their id, and each in the list of
+// its state.
+type queue struct {
+	store  *Backend
+	name   string
+	paused bool
+	jobs   map[string]*job
+
+	// waiting has a list per priority, the highest first.
+	waiting   [priorities]list
+	scheduled list
+	due       timeline
+	// blocked has a list per key, in the order in which they came up.
+	blocked   []*list
+	blockedOn map[string]*list
+	blocks    int64
+	// running is ordered by the expiry of the leases.
+	running  list
+	finished [3]finished
+
+	// The counters of QueueInfo.
+	completed, failed, cancelled, dead, crashed, trimmed int64
+
+	bell
+}
+
+func newQueue(b *Backend, name string) *queue {
+	q := &queue{
+		store:     b,
+		name:      name,
+		jobs:      make(map[string]*job),
+		blockedOn: make(map[string]*list),
+		finished: [3]finished{
+			{state: backend.StateCompleted, bounds: b.retention.Completed},
+			{state: backend.StateCancelled, bounds: b.retention.Cancelled},
+			{state: backend.StateDead, bounds: b.retention.Dead},
+		},
+	}
+	for i := range q.waiting {
+		q.waiting[i].serial = int64(i)
+	}
+	return q
+}
+
+// waits counts the waiting jobs.
+func (q *queue) waits() int {
+	n := 0
+	for i := range q.waiting {
+		n += q.waiting[i].len
+	}
+	return n
+}
+
+func (q *queue) line(j *job) *list { return &q.waiting[backend.PriorityHighest-j.Priority] }
+
+// wait puts a job behind those of its priority that wait already.
+func (q *queue) wait(j *job) {
+	j.state = backend.StateWaiting
+	q.line(j).pushBack(j)
+}
+
+// waitFirst puts it before them.
+func (q *queue) waitFirst(j *job) {
+	j.state = backend.StateWaiting
+	q.line(j).pushFront(j)
+}
+
+// schedule puts a job off, or lets it wait if it is due. It reports whether
+// whoever waits for work has to know: it can be leased or is the next one due.
+func (q *queue) schedule(j *job, due, now int64) bool {
+	if due <= now {
+		q.wait(j)
+		return true
+	}
+	j.state = backend.StateScheduled
+	j.at = due
+	q.scheduled.pushBack(j)
+	q.due.add(j)
+	return q.due.first() == j
+}
+
+func (q *queue) block(j *job, key string) {
+	l := q.blockedOn[key]
+	if l == nil {
+		q.blocks++
+		l = &list{key: key, serial: q.blocks}
+		q.blockedOn[key] = l
+		q.blocked = append(q.blocked, l)
+	}
+	j.state = backend.StateBlocked
+	l.pushBack(j)
+}
+
+// run puts a job under a lease.
+func (q *queue) run(j *job, worker, token string, expires int64) {
+	j.state = backend.StateRunning
+	j.worker, j.token = worker, token
+	j.expires = expires
+	q.running.insertSorted(j, expires)
+}
+
+// lift takes a job out of the list of its state. What it costs does not depend
+// on where in the list it is.
+func (q *queue) lift(j *job) {
+	l := j.in
+	l.remove(j)
+	switch j.state {
+	case backend.StateScheduled:
+		q.due.drop(j)
+	case backend.StateBlocked:
+		if l.len == 0 {
+			q.unlist(l)
+		}
+	case backend.StateRunning:
+		j.token, j.worker, j.cancelRequested = "", "", false
+	case backend.StateCompleted, backend.StateCancelled, backend.StateDead:
+		q.final(j.state).leave(j)
+	}
+}
+
+// unlist removes an empty list of blocked jobs.
+func (q *queue) unlist(l *list) {
+	delete(q.blockedOn, l.key)
+	for i := range q.blocked {
+		if q.blocked[i] == l {
+			q.blocked = append(q.blocked[:i], q.blocked[i+1:]...)
+			return
+		}
+	}
+}
+
+// promote lets due jobs wait, in the order in which they became due.
+func (q *queue) promote(now int64) {
+	for range tidyBound {
+		j := q.due.first()
+		if j == nil || j.at > now {
+			return
+		}
+		q.lift(j)
+		q.wait(j)
+	}
+}
+
+// reclaim returns expired leases to the front, the one that expired first
+// foremost, and answers how many there were.
+func (q *queue) reclaim(now int64) int {
+	n := 0
+	var last *job
+	for j := q.running.front; j != nil && j.expires <= now && n < tidyBound; j = j.next {
+		last = j
+		n++
+	}
+	for j := last; j != nil; {
+		before := j.prev
+		cancelled := j.cancelRequested
+		q.lift(j)
+		j.crashes++
+		q.crashed++
+		if cancelled {
+			q.finish(j, backend.StateCancelled, 0, now)
+		} else {
+			q.waitFirst(j)
+		}
+		j = before
+	}
+	return n
+}
+
+// tidy does what has come up by the passing of time alone, leases excepted: an
+// expired lease that nobody took over yet may still be settled.
+func (q *queue) tidy(now int64) (forgotten int) {
+	q.promote(now)
+	return q.forget(now)
+}
+
+// next is when a scheduled job is due or a lease expires; 0 if there is neither.
+func (q *queue) next() int64 {
+	var next int64
+	if j := q.due.first(); j != nil {
+		next = j.at
+	}
+	if j := q.running.front; j != nil && (next == 0 || j.expires < next) {
+		next = j.expires
+	}
+	return next
+}
+
+// dueAt is when something delayed from now is due: not before the delay has
+// passed, to the millisecond.
+func dueAt(now int64, delay time.Duration) int64 {
+	return millis(now + int64(delay) + int64(time.Millisecond) - 1)
+}
