@@ -137,7 +137,7 @@ type Operator interface {
 	// cancelled at once. For one that is running the request is kept with the
 	// lease, and the result's state is StateRunning: its worker learns of it
 	// by Renew, or sooner by Listen, and the job ends cancelled unless it
-	// completes first.
+	// completes or dies first. For a cancelled job it does nothing.
 	Cancel(ctx context.Context, queue string, ids []string) ([]ActResult, error)
 
 	// Retry makes dead or cancelled jobs wait again, with all attempts and

@@ -198,8 +198,8 @@ type QueueInfo struct {
 	// enqueued; zero if none waits. Priorities and shards are looked at in
 	// turn and the oldest head is taken.
 	OldestWaiting time.Time
-	// Completed, Failed (attempts), Cancelled, Dead and Crashed count what ever
-	// happened in the queue.
+	// Completed, Failed (attempts settled as retry), Cancelled, Dead and Crashed
+	// (leases expired) count what ever happened in the queue.
 	Completed, Failed, Cancelled, Dead, Crashed int64
 	// Trimmed counts finished jobs that the retention policy removed before
 	// their age was up, because of count or bytes.
@@ -241,7 +241,8 @@ type Command struct {
 const CommandCancel = "cancel"
 
 // Retention bounds what is kept of the finished jobs of one state in one queue
-// (in one shard, where a queue has several). Whichever bound is met first counts.
+// (in one shard, where a queue has several). Whichever bound is met first counts;
+// where one is 0 and another is not, the one that is 0 does not bound.
 type Retention struct {
 	// Count is the number of jobs.
 	Count int

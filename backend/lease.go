@@ -63,11 +63,13 @@ type Outcome uint8
 const (
 	// OutcomeCompleted ends a job well.
 	OutcomeCompleted Outcome = iota + 1
-	// OutcomeRetry schedules it again after Delay: the attempt failed.
+	// OutcomeRetry schedules it again after Delay: the attempt failed. Without
+	// a Delay it waits at once, behind those of its priority.
 	OutcomeRetry
-	// OutcomeSnoozed schedules it again after Delay: its handler asked so.
+	// OutcomeSnoozed does the same: its handler asked so.
 	OutcomeSnoozed
-	// OutcomeReleased hands it back to the front of its queue, uncounted.
+	// OutcomeReleased hands it back to the front of its queue, uncounted, before
+	// those of its priority. Jobs of one call come in the order of the call.
 	OutcomeReleased
 	// OutcomeBlocked sets it aside until a Lease names its Key.
 	OutcomeBlocked

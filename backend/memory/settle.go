@@ -106,7 +106,7 @@ func (q *queue) settle(s *backend.Settlement, now int64) (result backend.SettleR
 		j.setHistory(s.History)
 		q.store.bytes += j.size()
 	}
-	if s.Outcome == backend.OutcomeRetry || s.Outcome == backend.OutcomeDead {
+	if s.Outcome == backend.OutcomeRetry {
 		q.failed++
 	}
 	switch {
