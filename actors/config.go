@@ -1,0 +1,148 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// Defaults of Config.
+const (
+	DefaultConcurrency = 10
+	DefaultLease       = 15 * time.Second
+	DefaultGrace       = 25 * time.Second
+	DefaultName        = "caddis"
+)
+
+// Config describes a worker. Zero fields have the defaults that they name.
+type Config struct {
+	// Backend is the job store. Whoever made it closes it, after the worker has
+	// stopped. caddis.New makes an in-memory one if it is nil.
+	Backend backend.Backend
+	// Registry knows the kinds of jobs and their handlers. It is required.
+	Registry *jobs.Registry
+
+	// Queues are the queues to take jobs from, in this order as long as there
+	// is more work than free executors; by default only "default".
+	Queues []string
+	// Concurrency is the number of jobs that run at the same time; 10 by
+	// default.
+	Concurrency int
+	// Lease is how long the store waits for a sign of life before it gives a
+	// job to another worker; 15 s by default. Leases are renewed every third of
+	// it. All workers of a queue must have the same.
+	Lease time.Duration
+
+	// Grace is how long a stop may take in total; 25 s by default, which fits
+	// into the 30 s that Kubernetes gives by default.
+	Grace time.Duration
+	// CancelTime is the part of the grace that is left to jobs after their
+	// contexts have been cancelled; by default a fifth of the grace, at most
+	// 5 s.
+	CancelTime time.Duration
+	// HandBackTime is the last part of the grace, kept for giving back the jobs
+	// that ignore their contexts and for the store to confirm everything; by
+	// default a tenth of the grace, at most 2 s.
+	HandBackTime time.Duration
+
+	// Strategy decides what becomes of an executor whose handler panicked; by
+	// default OneForOne(0, 0): it is restarted, and the worker goes on.
+	Strategy actor.SupervisorStrategy
+
+	// Logger gets what the worker has to say; slog.Default() by default.
+	// Payloads are never logged.
+	Logger *slog.Logger
+	// Name is the supervisor's name in its actor system, unique there; "caddis"
+	// by default.
+	Name string
+	// ActorSystem hosts the actors of a caddis.System; it makes its own if this
+	// is nil. Spawn ignores it.
+	ActorSystem *actor.ActorSystem
+
+	// retry is the pause between calls to a store that does not answer.
+	retry jobs.Exponential
+}
+
+// Fill returns the config with its defaults, or an error that lists everything
+// that is wrong with it.
+func (c Config) Fill() (Config, error) {
+	if len(c.Queues) == 0 {
+		c.Queues = []string{jobs.DefaultQueue}
+	}
+	setDefault(&c.Concurrency, DefaultConcurrency)
+	setDefault(&c.Lease, DefaultLease)
+	setDefault(&c.Grace, DefaultGrace)
+	setDefault(&c.CancelTime, min(c.Grace/5, 5*time.Second))
+	setDefault(&c.HandBackTime, min(c.Grace/10, 2*time.Second))
+	setDefault(&c.Name, DefaultName)
+	if c.Strategy == nil {
+		c.Strategy = OneForOne(0, 0)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.retry = jobs.Exponential{Initial: 50 * time.Millisecond, Max: 500 * time.Millisecond, Jitter: 0.5}
+
+	var wrong []error
+	reject := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	if c.Backend == nil {
+		reject("Backend is missing")
+	}
+	if c.Registry == nil {
+		reject("Registry is missing: make one with jobs.NewRegistry and give it handlers with jobs.Handle")
+	} else if len(c.Registry.Kinds()) == 0 {
+		reject("Registry has no handler: give it at least one with jobs.Handle")
+	}
+	if err := backend.CheckQueues(c.Queues); err != nil {
+		reject("Queues: %w", err)
+	}
+	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
+		reject("Concurrency is %d: it goes from 1 to %d", c.Concurrency, maxConcurrency)
+	}
+	if err := backend.CheckLease(c.Lease); err != nil {
+		reject("Lease: %w", err)
+	}
+	for _, d := range []struct {
+		name string
+		d    time.Duration
+	}{{"Grace", c.Grace}, {"CancelTime", c.CancelTime}, {"HandBackTime", c.HandBackTime}} {
+		if d.d < 0 {
+			reject("%s is %v: it cannot be negative", d.name, d.d)
+		}
+	}
+	if c.CancelTime+c.HandBackTime > c.Grace && c.Grace > 0 {
+		reject("CancelTime (%v) and HandBackTime (%v) are parts of Grace (%v) and together longer", c.CancelTime, c.HandBackTime, c.Grace)
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return c, fmt.Errorf("caddis: the configuration is not valid: %w", err)
+	}
+	return c, nil
+}
+
+// maxConcurrency keeps a slip of the keyboard from taking all memory.
+const maxConcurrency = 1_000_000
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// record is what the worker publishes of itself.
+func (t *tree) record() backend.WorkerInfo {
+	host, _ := os.Hostname()
+	status := t.status()
+	return backend.WorkerInfo{
+		ID: t.worker, Host: host, PID: os.Getpid(),
+		Queues: t.config.Queues, Kinds: t.config.Registry.Kinds(),
+		Concurrency: status.Concurrency, Running: status.Running,
+		State: string(status.State), StartedAt: t.started,
+	}
+}

@@ -1,0 +1,301 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// fetcher turns demand into leases. It takes free slots, each of which is a
+// credit, and has at most one Lease call in flight, which asks for as many jobs
+// as there are credits: while it is in flight credits pile up, so batches grow
+// under load. When there is nothing to lease it waits, in one bounded call that
+// an enqueue interrupts.
+//
+// It assigns runs to slots and tells their executors. It takes hush and Resume,
+// blockedKeys from the keeper, and drain: then it interrupts the wait, lets the
+// Lease call end, hands back what still arrives, and ends.
+//
+// A Lease call whose answer was lost is repeated with its token until it is
+// answered, so the store never counts a job as ours that we do not know of.
+type fetcher struct {
+	tree *tree
+	desk *desk
+}
+
+// desk is what a fetcher has in hand. It outlives a restart of the fetcher.
+type desk struct {
+	credits []*slot
+	// token is that of the call in flight or to be repeated; empty if there is
+	// none.
+	token    string
+	calls    uint64
+	asked    int
+	calling  bool
+	failures int
+	abort    context.CancelFunc
+
+	waiter  backend.Waiter
+	waiting bool
+	// empty is true if the last Lease found all there was.
+	empty bool
+	// due is when there may be more without a wake-up.
+	due time.Time
+
+	unblock  []string
+	quiet    bool
+	draining bool
+	giveUpAt time.Time
+}
+
+const (
+	// idleWait bounds a wait, and so for how long a lost wake-up is felt.
+	idleWait = 5 * time.Second
+	// lastLease is how long a fetcher that drains waits for its Lease call.
+	lastLease = time.Second
+)
+
+type (
+	leased struct {
+		token string
+		reply backend.LeaseReply
+		err   error
+	}
+	waited struct {
+		waiter backend.Waiter
+		err    error
+	}
+	leaseAgain  struct{ token string }
+	waitAgain   struct{}
+	blockedKeys struct{ keys []string }
+	hush        struct{}
+	lastOrder   struct{}
+)
+
+func (*leased) IgnoreDeadLetterLogging()      {}
+func (*waited) IgnoreDeadLetterLogging()      {}
+func (*leaseAgain) IgnoreDeadLetterLogging()  {}
+func (*waitAgain) IgnoreDeadLetterLogging()   {}
+func (*blockedKeys) IgnoreDeadLetterLogging() {}
+func (*hush) IgnoreDeadLetterLogging()        {}
+func (*lastOrder) IgnoreDeadLetterLogging()   {}
+
+func (f *fetcher) Receive(c actor.Context) {
+	d := f.desk
+	switch m := c.Message().(type) {
+	case *slot:
+		d.credits = append(d.credits, m)
+	case *leased:
+		f.leased(c, m)
+	case *leaseAgain:
+		if m.token == d.token && !d.calling {
+			f.lease(c)
+			return
+		}
+	case *waited:
+		f.waited(c, m)
+	case *waitAgain:
+		d.empty = false
+	case *blockedKeys:
+		if keys := f.known(m.keys); len(keys) > 0 {
+			d.unblock, d.empty = keys, false
+		}
+	case *hush:
+		d.quiet = true
+		f.stopWaiting()
+	case *Resume:
+		d.quiet, d.empty = false, false
+	case *drain:
+		d.draining = true
+		f.stopWaiting()
+		if d.token != "" {
+			f.tree.after(lastLease, c.Self(), &lastOrder{})
+		}
+	case *lastOrder:
+		d.giveUpAt = time.Now()
+		if d.abort != nil {
+			d.abort()
+		}
+		if !d.calling {
+			d.token = ""
+		}
+	default:
+		return
+	}
+	f.advance(c)
+}
+
+// advance makes the next call, if there is one to make.
+func (f *fetcher) advance(c actor.Context) {
+	d := f.desk
+	switch {
+	case d.calling || d.token != "":
+		// one call at a time
+	case d.draining:
+		c.Stop(c.Self())
+	case d.quiet || len(d.credits) == 0:
+	case d.empty:
+		f.wait(c)
+	case !d.waiting || len(d.unblock) > 0:
+		f.lease(c)
+	}
+}
+
+// lease asks for as many jobs as there are credits, or repeats a call that was
+// not answered.
+func (f *fetcher) lease(c actor.Context) {
+	t, d, self := f.tree, f.desk, c.Self()
+	if d.token == "" {
+		d.calls++
+		d.token = t.worker + "." + strconv.FormatUint(d.calls, 36)
+		d.asked = min(len(d.credits), backend.MaxBatch)
+		d.failures = 0
+	}
+	request := backend.LeaseRequest{
+		Worker: t.worker, Token: d.token, Queues: t.config.Queues,
+		Unblock: d.unblock, Max: d.asked, Duration: t.config.Lease,
+	}
+	if d.quiet || d.draining {
+		request.Max = 0 // only to learn what an unanswered call has taken
+	}
+	d.calling = true
+	ctx, abort := context.WithCancel(t.callContext)
+	d.abort = abort
+	t.call(callTimeout, func(bounded context.Context) {
+		defer abort()
+		stop := context.AfterFunc(bounded, abort)
+		defer stop()
+		reply, err := t.config.Backend.Lease(ctx, request)
+		t.heard("lease", err)
+		t.system.Root.Send(self, &leased{token: request.Token, reply: reply, err: err})
+	})
+}
+
+func (f *fetcher) leased(c actor.Context, m *leased) {
+	t, d := f.tree, f.desk
+	if m.token != d.token || !d.calling {
+		return
+	}
+	d.calling, d.abort = false, nil
+	if m.err != nil {
+		if !d.giveUpAt.IsZero() || errors.Is(m.err, backend.ErrClosed) {
+			d.token = "" // what it may have taken comes back when the lease expires
+			d.empty = true
+			return
+		}
+		d.failures++
+		t.after(t.config.retry.Delay(d.failures), c.Self(), &leaseAgain{d.token})
+		return
+	}
+	d.token, d.unblock = "", nil
+	t.clock.set(m.reply.Now)
+	f.assign(c, m.reply.Leases)
+
+	d.empty = !m.reply.More
+	d.due = time.Time{}
+	if !m.reply.NextDue.IsZero() {
+		d.due = time.Now().Add(m.reply.NextDue.Sub(m.reply.Now))
+	}
+	if keys := f.known(m.reply.Blocked); len(keys) > 0 {
+		d.unblock, d.empty = keys, false
+	}
+}
+
+// assign gives leases to free slots, and hands back those for which there is
+// none any more.
+func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
+	if len(leases) == 0 {
+		return
+	}
+	t, d := f.tree, f.desk
+	t.tally.leased(len(leases))
+	runs := t.ledger.open(leases)
+	for len(runs) > 0 && len(d.credits) > 0 && !d.quiet && !d.draining {
+		last := len(d.credits) - 1
+		free := d.credits[last]
+		d.credits[last] = nil
+		d.credits = d.credits[:last]
+		if executor, ok := free.assign(runs[0]); ok {
+			runs = runs[1:]
+			if executor != nil {
+				c.Send(executor, lookMessage)
+			}
+		}
+	}
+	t.handBack(runs)
+}
+
+// wait waits until there may be something to lease.
+func (f *fetcher) wait(c actor.Context) {
+	t, d, self := f.tree, f.desk, c.Self()
+	if d.waiting {
+		return
+	}
+	if d.waiter == nil {
+		waiter, err := t.config.Backend.Waiter(t.config.Queues)
+		if err != nil {
+			t.heard("wait", err)
+			d.failures++
+			t.after(t.config.retry.Delay(d.failures), self, &waitAgain{})
+			return
+		}
+		d.waiter = waiter
+	}
+	limit := idleWait
+	if !d.due.IsZero() {
+		limit = min(limit, time.Until(d.due))
+	}
+	if limit <= 0 {
+		d.empty = false
+		f.lease(c)
+		return
+	}
+	d.waiting = true
+	waiter := d.waiter
+	t.call(2*idleWait, func(ctx context.Context) {
+		err := waiter.Wait(ctx, limit)
+		t.system.Root.Send(self, &waited{waiter: waiter, err: err})
+	})
+}
+
+func (f *fetcher) waited(c actor.Context, m *waited) {
+	t, d := f.tree, f.desk
+	if m.waiter != d.waiter {
+		return // closed in the meantime
+	}
+	d.waiting = false
+	if m.err == nil {
+		t.heard("wait", nil)
+		d.empty, d.failures = false, 0
+		return
+	}
+	t.heard("wait", m.err)
+	f.stopWaiting()
+	d.failures++
+	t.after(t.config.retry.Delay(d.failures), c.Self(), &waitAgain{})
+}
+
+// stopWaiting interrupts a wait; the waiter hands an unused wake-up on.
+func (f *fetcher) stopWaiting() {
+	t, d := f.tree, f.desk
+	if d.waiter == nil {
+		return
+	}
+	waiter := d.waiter
+	d.waiter, d.waiting = nil, false
+	t.call(callTimeout, func(context.Context) { _ = waiter.Close() })
+}
+
+// known picks the keys of kinds that this worker can run.
+func (f *fetcher) known(keys []string) []string {
+	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
+		kind, ok := jobs.KindOfBlockKey(key)
+		return !ok || !f.tree.config.Registry.Handles(kind)
+	})
+}

@@ -1,0 +1,58 @@
+package actors
+
+import "github.com/asynkron/protoactor-go/actor"
+
+// guard carries out the directives of a strategy, from whichever goroutine they
+// come, as far as they are sound: nothing is restarted once the pool closes (a
+// restart after a stop revives an actor that nobody can reach), no executor is
+// torn from a job that it runs, and an escalation reaches the supervisor as a
+// message instead of suspending the pool.
+type guard struct {
+	pool     *pool
+	inner    actor.Supervisor
+	failed   *actor.PID
+	children []*actor.PID
+}
+
+func (g *guard) Children() []*actor.PID { return append([]*actor.PID(nil), g.children...) }
+
+func (g *guard) RestartChildren(pids ...*actor.PID) {
+	r := g.pool.roster
+	for _, pid := range pids {
+		if !r.directive(pid, g.failed) {
+			continue
+		}
+		if r.isClosing() {
+			g.inner.StopChildren(pid)
+		} else {
+			g.inner.RestartChildren(pid)
+		}
+	}
+}
+
+func (g *guard) ResumeChildren(pids ...*actor.PID) {
+	r := g.pool.roster
+	for _, pid := range pids {
+		if r.directive(pid, g.failed) {
+			g.inner.ResumeChildren(pid)
+		}
+	}
+}
+
+func (g *guard) StopChildren(pids ...*actor.PID) {
+	r, root := g.pool.roster, g.pool.tree.system.Root
+	for _, pid := range pids {
+		if pid.Equal(g.failed) {
+			r.setSuspended(pid, false)
+			g.inner.StopChildren(pid)
+		} else {
+			root.Poison(pid) // it ends after its job
+		}
+	}
+}
+
+func (g *guard) EscalateFailure(reason, _ any) {
+	t := g.pool.tree
+	t.system.Root.Send(t.supervisor, &escalated{reason})
+	g.StopChildren(g.failed)
+}

@@ -1,0 +1,147 @@
+package actors
+
+import (
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// pool owns the executors, one for each slot, and applies the user's supervision
+// strategy to them. An executor that the strategy stops is replaced: the pool
+// never shrinks by itself.
+//
+// It takes resize, abandon, respawn, and drain: then it poisons its executors and
+// ends after the last of them. It tells the supervisor when its strategy
+// escalates.
+type pool struct {
+	tree   *tree
+	roster *roster
+}
+
+type (
+	resize  struct{ concurrency int }
+	abandon struct{}
+	respawn struct{ slot *slot }
+	// escalated tells the supervisor that the pool's strategy gave up.
+	escalated struct{ reason any }
+)
+
+func (*resize) IgnoreDeadLetterLogging()    {}
+func (*abandon) IgnoreDeadLetterLogging()   {}
+func (*respawn) IgnoreDeadLetterLogging()   {}
+func (*escalated) IgnoreDeadLetterLogging() {}
+
+func (p *pool) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *actor.Started:
+		for _, s := range p.roster.list() {
+			p.spawn(c, s)
+		}
+		if p.roster.isClosing() {
+			p.close(c)
+		}
+	case *actor.Terminated:
+		p.terminated(c, m.Who)
+	case *respawn:
+		if !p.roster.isClosing() {
+			p.spawn(c, m.slot)
+		}
+	case *resize:
+		p.resize(c, m.concurrency)
+	case *abandon:
+		for _, s := range p.roster.list() {
+			p.tree.rescue(s)
+		}
+		for _, child := range c.Children() {
+			c.Send(child, lookMessage)
+		}
+	case *drain:
+		p.roster.setClosing()
+		p.close(c)
+	}
+}
+
+func (p *pool) spawn(c actor.Context, s *slot) {
+	t := p.tree
+	props := t.props(func() actor.Actor { return &executor{tree: t, slot: s} })
+	if _, err := c.SpawnNamed(props, s.name()); err != nil {
+		t.after(t.config.retry.Delay(1), c.Self(), &respawn{s})
+	}
+}
+
+// close poisons the executors. One that failed and waits for its directive would
+// not see the pill; its job is settled, so it is stopped.
+func (p *pool) close(c actor.Context) {
+	children := append([]*actor.PID(nil), c.Children()...)
+	if len(children) == 0 {
+		c.Stop(c.Self())
+	}
+	for _, child := range children {
+		if s := p.roster.servedBy(child); s != nil {
+			s.leave()
+		}
+		if p.roster.isSuspended(child) {
+			c.Stop(child)
+		} else {
+			c.Poison(child)
+		}
+	}
+}
+
+func (p *pool) terminated(c actor.Context, who *actor.PID) {
+	p.roster.setSuspended(who, false)
+	if p.roster.isClosing() {
+		if len(c.Children()) == 0 {
+			c.Stop(c.Self())
+		}
+		return
+	}
+	if s := p.roster.servedBy(who); s != nil {
+		p.roster.replaced++
+		s.stay()
+		p.tree.after(p.tree.config.retry.Delay(p.roster.replaced), c.Self(), &respawn{s})
+	}
+}
+
+func (p *pool) resize(c actor.Context, n int) {
+	if p.roster.isClosing() {
+		return
+	}
+	have, _ := p.roster.size()
+	for _, s := range p.roster.grow(max(0, n-have)) {
+		p.spawn(c, s)
+	}
+	for _, s := range p.roster.shrink(max(0, have-n)) {
+		s.leave()
+		if executor := s.servant(); executor != nil {
+			c.Poison(executor)
+		}
+	}
+}
+
+// HandleFailure gives a failed executor to the user's strategy.
+func (p *pool) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID,
+	statistics *actor.RestartStatistics, reason, message any) {
+	t := p.tree
+	g := &guard{pool: p, inner: supervisor, failed: child, children: append([]*actor.PID(nil), supervisor.Children()...)}
+	p.roster.setSuspended(child, true)
+	if p.roster.isClosing() {
+		g.StopChildren(child)
+		return
+	}
+	if _, panicked := reason.(*JobPanic); !panicked {
+		t.log.Error("an executor failed; this is an error in caddis", "executor", child.Id, "reason", fmt.Sprint(reason))
+	}
+	defer func() {
+		if fault := recover(); fault != nil {
+			t.log.Error("the supervision strategy panicked; the executor is restarted", "panic", fmt.Sprint(fault))
+			g.RestartChildren(child)
+		}
+	}()
+	t.config.Strategy.HandleFailure(system, g, child, statistics, reason, withoutPayload(message))
+}
+
+// withoutPayload keeps runs out of the hands, and the logs, of strategies.
+func withoutPayload(message any) any {
+	return fmt.Sprintf("%T", message)
+}

@@ -1,0 +1,136 @@
+package actors
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// run is one leased job on its way through the tree. It lives outside of the
+// actors: messages point to it, and what is in a mailbox may vanish with its
+// actor, but the ledger lists every run until the store has answered for it.
+type run struct {
+	lease backend.Lease
+	// result is what the handler came to; set before the slot's stage becomes
+	// returned.
+	result jobs.Result
+	// started is whether a handler was called.
+	started atomic.Bool
+	// stop cancels the handler's context.
+	stop atomic.Pointer[context.CancelCauseFunc]
+	// work is there while the handler runs.
+	work atomic.Pointer[jobs.Run]
+
+	// settled makes the settlement happen once; whoever sets it owns the
+	// fields below until the settler has them.
+	settled    atomic.Bool
+	settlement backend.Settlement
+	ending     ending
+	slot       *slot // whose unconfirmed count it is in; nil if in none
+
+	// progress is what is to be stored; the keeper's.
+	progress []byte
+	// lost is set when the store said that the lease is somebody else's.
+	lost atomic.Bool
+}
+
+// ending tells the hand-backs apart, which are one outcome to the store.
+type ending uint8
+
+const (
+	endingSettled ending = iota
+	endingInterrupted
+	endingAbandoned
+)
+
+func (r *run) ref() Ref {
+	return Ref{Queue: r.lease.Job.Queue, ID: r.lease.Job.ID, Kind: r.lease.Job.Kind}
+}
+
+// cancel ends the context of the handler; a run that has not started is not
+// affected.
+func (r *run) cancel(cause error) {
+	if stop := r.stop.Load(); stop != nil {
+		(*stop)(cause)
+	}
+}
+
+func (*run) IgnoreDeadLetterLogging() {}
+
+// claim returns true to the one caller that is to settle the run.
+func (r *run) claim() bool { return r.settled.CompareAndSwap(false, true) }
+
+// interrupted reports whether the result is a hand-back that a stop caused.
+func (r *run) interrupted() bool {
+	return r.started.Load() && r.result.Settlement.Outcome == backend.OutcomeReleased
+}
+
+// released is the settlement that hands the run's job back.
+func (r *run) released() backend.Settlement {
+	return backend.Settlement{
+		Queue:   r.lease.Job.Queue,
+		ID:      r.lease.Job.ID,
+		Token:   r.lease.Token,
+		Outcome: backend.OutcomeReleased,
+	}
+}
+
+// execute runs the job in the calling goroutine and calls returned exactly once,
+// with the result set.
+func (r *run) execute(t *tree, returned func()) {
+	lease := &r.lease
+	if r.lost.Load() {
+		returned()
+		return
+	}
+	work, refusal := t.config.Registry.Begin(lease, t.clock.now(), t.worker)
+	if work == nil {
+		r.result.Settlement = *refusal
+		returned()
+		return
+	}
+	ctx, cancel := context.WithCancelCause(t.handlerContext)
+	r.stop.Store(&cancel)
+	r.work.Store(work)
+	work.OnProgress(t.progressed)
+	if r.lost.Load() {
+		cancel(jobs.ErrLeaseLost)
+	}
+	if t.cancelling.Load() {
+		cancel(jobs.ErrStopping)
+	}
+	var limit *time.Timer
+	if d := work.Timeout(); d > 0 {
+		limit = time.AfterFunc(d, func() { cancel(work.TimeoutCause()) })
+	}
+	r.started.Store(true)
+	work.Do(ctx, t.clock.now, func(result jobs.Result) {
+		if limit != nil {
+			limit.Stop()
+		}
+		r.result = result
+		cancel(nil)
+		returned()
+	})
+}
+
+// storeClock tells the store's time from its last answer and the time that has
+// passed since, which it takes from the monotonic clock.
+type storeClock struct{ last atomic.Pointer[reading] }
+
+type reading struct{ store, local time.Time }
+
+func (c *storeClock) set(store time.Time) {
+	c.last.Store(&reading{store: store, local: time.Now()})
+}
+
+func (c *storeClock) now() time.Time {
+	last := c.last.Load()
+	if last == nil {
+		return time.Now()
+	}
+	return last.store.Add(time.Since(last.local))
+}

@@ -1,0 +1,240 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// supervisor owns the life of a worker. Its tasks are
+//
+//   - to start the parts in order: settler, keeper, fetcher, pool;
+//   - to restart a part that fails, and to give up when that happens too often;
+//   - to take Quiet, Resume, Resize and Inspect;
+//   - to stop the parts in order when Stop or a pill comes, each step within its
+//     part of the grace;
+//   - to answer everyone who asked for the stop with the report.
+//
+// The stop is a cascade of pills. The fetcher and the pool get theirs first: no
+// new jobs, executors end after the job that they run. When both have ended the
+// settler gets its pill and ends when the store has confirmed everything; then
+// the keeper, which has renewed the leases until here, signs the worker off.
+type supervisor struct {
+	tree   *tree
+	desk   *desk
+	roster *roster
+	box    *outbox
+
+	plan  *plan // of the stop; nil until it begins
+	timer *time.Timer
+	// alive are the parts that have not ended, by the name of their PID.
+	alive map[string]bool
+	// cut is set when the supervisor or the settler was stopped before its time.
+	cut    bool
+	gaveUp bool
+	reason string
+	crash  error
+}
+
+type stepDue struct{}
+
+func (*stepDue) IgnoreDeadLetterLogging() {}
+
+func (s *supervisor) Receive(c actor.Context) {
+	switch m := c.Message().(type) {
+	case *actor.Started:
+		s.start(c)
+	case *actor.Terminated:
+		s.ended(c, m.Who)
+	case *actor.Stopping:
+		s.stopHard()
+	case *actor.Stopped:
+		s.finish()
+	case *Stop:
+		s.stop(c, m, "stop was asked for")
+	case *drain:
+		s.stop(c, &Stop{}, "a pill was given")
+	case *stepDue:
+		s.step(c)
+	case *escalated:
+		s.crashed(c, m.reason)
+	case *Quiet:
+		s.quiet(c, &hush{}, StateRunning, StateQuiet)
+	case *Resume:
+		s.quiet(c, m, StateQuiet, StateRunning)
+	case *Resize:
+		s.resize(c, m)
+	case *Inspect:
+		if c.Sender() != nil {
+			status := s.tree.status()
+			c.Respond(&status)
+		}
+	}
+}
+
+func (s *supervisor) start(c actor.Context) {
+	t := s.tree
+	t.supervisor = c.Self()
+	child := func(name string, producer func() actor.Actor) *actor.PID {
+		pid, err := c.SpawnNamed(t.props(producer), name)
+		if err != nil {
+			panic(fmt.Errorf("spawn %s: %w", name, err))
+		}
+		s.alive[pid.Id] = true
+		return pid
+	}
+	t.settler = child("settler", func() actor.Actor { return &settler{tree: t, box: s.box} })
+	t.fetcher = child("fetcher", func() actor.Actor { return &fetcher{tree: t, desk: s.desk} })
+	t.keeper = child("keeper", func() actor.Actor { return &keeper{tree: t} })
+	t.accepting.Store(true)
+	t.pool = child("pool", func() actor.Actor { return &pool{tree: t, roster: s.roster} })
+	t.setState(StateRunning)
+}
+
+// quiet sends an order to the fetcher and changes the state, where that is
+// possible.
+func (s *supervisor) quiet(c actor.Context, order any, from, to State) {
+	if s.tree.state() != from {
+		return
+	}
+	s.tree.accepting.Store(to == StateRunning)
+	c.Send(s.tree.fetcher, order)
+	s.tree.setState(to)
+}
+
+func (s *supervisor) resize(c actor.Context, m *Resize) {
+	var err error
+	switch {
+	case m.Concurrency < 1 || m.Concurrency > maxConcurrency:
+		err = fmt.Errorf("concurrency %d: it goes from 1 to %d", m.Concurrency, maxConcurrency)
+	case s.plan != nil:
+		err = fmt.Errorf("the worker is %s", s.tree.state())
+	default:
+		c.Send(s.tree.pool, &resize{m.Concurrency})
+	}
+	if c.Sender() != nil {
+		c.Respond(&Resized{Err: err})
+	}
+}
+
+// stop begins a stop, or makes the one that is under way more urgent.
+func (s *supervisor) stop(c actor.Context, m *Stop, reason string) {
+	t := s.tree
+	config := t.config
+	grace := m.Grace
+	if grace <= 0 {
+		grace = config.Grace
+	}
+	now := time.Now()
+	p := makePlan(now, grace, config.CancelTime, config.HandBackTime, m.Urgency)
+	if s.plan == nil {
+		s.plan, s.reason = &p, reason
+		t.stopBegan.Store(now.UnixNano())
+		t.accepting.Store(false)
+		t.setState(StateDraining)
+		c.Poison(t.fetcher)
+		c.Poison(t.pool)
+	} else {
+		p = s.plan.shorten(p)
+		s.plan = &p
+	}
+	t.stopBy.Store(p.end.UnixNano())
+	s.step(c)
+	s.cascade(c)
+}
+
+// step brings the stop to where its plan says it is to be.
+func (s *supervisor) step(c actor.Context) {
+	if s.plan == nil {
+		return
+	}
+	t := s.tree
+	state, over, next := s.plan.due(time.Now())
+	if state != StateDraining && !t.cancelling.Swap(true) {
+		t.setState(StateCancelling)
+		t.ledger.cancelAll(jobs.ErrStopping)
+	}
+	if state == StateHandingBack && t.state() != StateHandingBack {
+		t.setState(StateHandingBack)
+		c.Send(t.pool, &abandon{})
+	}
+	if over {
+		s.gaveUp = true
+		c.Stop(t.fetcher)
+		c.Stop(t.pool)
+		c.Send(t.settler, &giveUp{})
+		return
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.timer = t.after(time.Until(next), c.Self(), &stepDue{})
+}
+
+// ended notes that a part has ended and goes on with the cascade.
+func (s *supervisor) ended(c actor.Context, who *actor.PID) {
+	if !s.alive[who.Id] {
+		return
+	}
+	delete(s.alive, who.Id)
+	if s.cut {
+		return
+	}
+	if who.Id == s.tree.settler.Id && !s.gaveUp && s.box.size() > 0 {
+		s.cut = true // finish settles the rest
+	}
+	if s.plan == nil {
+		s.crashed(c, fmt.Errorf("the %s ended", executorName(who)))
+		return
+	}
+	s.cascade(c)
+}
+
+// cascade gives the next pill.
+func (s *supervisor) cascade(c actor.Context) {
+	t := s.tree
+	switch {
+	case s.alive[t.fetcher.Id] || s.alive[t.pool.Id]:
+	case s.alive[t.settler.Id]:
+		for _, slot := range s.roster.list() {
+			t.rescue(slot) // what lies in slots whose executors were stopped
+		}
+		c.Poison(t.settler)
+	case s.alive[t.keeper.Id]:
+		c.Poison(t.keeper)
+	default:
+		c.Stop(c.Self())
+	}
+}
+
+// crashed begins a stop that ends as crashed.
+func (s *supervisor) crashed(c actor.Context, reason any) {
+	if s.crash != nil {
+		return
+	}
+	err, ok := reason.(error)
+	if !ok {
+		err = fmt.Errorf("%v", reason)
+	}
+	s.crash = err
+	s.tree.log.Error("the worker cannot go on and stops", "error", err)
+	s.stop(c, &Stop{}, "crashed")
+	s.reason = "crashed: " + err.Error()
+}
+
+// HandleFailure restarts a part of the tree that failed, three times a minute at
+// most. What the parts have in hand lives outside of them.
+func (s *supervisor) HandleFailure(_ *actor.ActorSystem, library actor.Supervisor, child *actor.PID,
+	statistics *actor.RestartStatistics, reason, message any) {
+	t := s.tree
+	t.log.Error("a part of the worker failed; this is an error in caddis", "part", executorName(child),
+		"message", fmt.Sprintf("%T", message), "reason", fmt.Sprint(reason))
+	if s.plan == nil && failed(statistics, time.Minute) <= 3 {
+		library.RestartChildren(child)
+		return
+	}
+	library.StopChildren(child)
+	t.system.Root.Send(t.supervisor, &escalated{fmt.Errorf("the %s failed: %v", executorName(child), reason)})
+}

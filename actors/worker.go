@@ -1,0 +1,126 @@
+package actors
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// Worker is a running tree of actors. Its methods may be called concurrently.
+type Worker struct{ tree *tree }
+
+// Spawn starts a worker in an actor system. It checks the configuration and does
+// not wait for the store: the worker takes jobs as soon as the store answers.
+//
+// The worker's PID takes Stop, Quiet, Resume, Resize and Inspect, and a
+// PoisonPill as a Stop.
+func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
+	config, err := config.Fill()
+	if err != nil {
+		return nil, err
+	}
+	client, err := jobs.NewClient(config.Backend, jobs.ClientConfig{Registry: config.Registry})
+	if err != nil {
+		return nil, err
+	}
+	config.Registry.Freeze()
+
+	t := &tree{
+		config: config, worker: rand.Text(), system: system, log: config.Logger,
+		dispatch: newDispatcher(), ledger: newLedger(), roster: newRoster(config.Concurrency),
+		callers: &stopCallers{system: system}, started: time.Now(), done: make(chan struct{}),
+	}
+	t.handlerContext = jobs.WithClient(context.Background(), client)
+	t.callContext, t.endCalls = context.WithCancel(context.Background())
+	t.current.Store(&stateSince{StateStarting, t.started})
+	t.pulse.Store(t.started.UnixNano())
+
+	root := &supervisor{tree: t, desk: &desk{}, roster: t.roster, box: &outbox{}, alive: map[string]bool{}}
+	props := t.props(func() actor.Actor { return root },
+		actor.WithMailbox(func() actor.Mailbox { return &stopInbox{drainInbox{actor.Unbounded()()}, t.callers} }),
+		actor.WithGuardian(lastResort),
+	)
+	if _, err := system.Root.SpawnNamed(props, config.Name); err != nil {
+		t.endCalls()
+		t.dispatch.close()
+		return nil, fmt.Errorf("caddis: spawn %q: %w (give each worker of an actor system another Name)", config.Name, err)
+	}
+	return &Worker{t}, nil
+}
+
+// PID is the supervisor's.
+func (w *Worker) PID() *actor.PID { return w.tree.system.NewLocalPID(w.tree.config.Name) }
+
+// ID is the random id under which the worker holds its leases.
+func (w *Worker) ID() string { return w.tree.worker }
+
+// Status describes the worker as it is.
+func (w *Worker) Status() Status { return w.tree.status() }
+
+// Stop begins a stop, or makes one more urgent, and returns at once. Done tells
+// when it is over.
+func (w *Worker) Stop(how Stop) { w.tree.system.Root.Send(w.PID(), &how) }
+
+// Quiet, Resume and Resize send the messages of these names.
+func (w *Worker) Quiet() { w.tree.system.Root.Send(w.PID(), &Quiet{}) }
+
+// Resume ends Quiet.
+func (w *Worker) Resume() { w.tree.system.Root.Send(w.PID(), &Resume{}) }
+
+// Resize changes the number of executors. The worker refuses a number below 1 and
+// any change once it stops.
+func (w *Worker) Resize(concurrency int) error {
+	answer, err := w.tree.system.Root.RequestFuture(w.PID(), &Resize{concurrency}, callTimeout).Result()
+	if err != nil {
+		return fmt.Errorf("caddis: resize: the worker does not answer: %w", err)
+	}
+	if err := answer.(*Resized).Err; err != nil {
+		return fmt.Errorf("caddis: resize: %w", err)
+	}
+	return nil
+}
+
+// Done is closed when the worker has stopped and nothing of it is left.
+func (w *Worker) Done() <-chan struct{} { return w.tree.done }
+
+// Report returns the report, or nil before Done.
+func (w *Worker) Report() *Report {
+	select {
+	case <-w.tree.done:
+		return &w.tree.outcome.Report
+	default:
+		return nil
+	}
+}
+
+// Subscribe calls f at each change of the worker's state, one call at a time, until
+// unsubscribe is called. f must be quick; it may send messages but must not wait
+// for the worker.
+func (w *Worker) Subscribe(f func(StateChanged)) (unsubscribe func()) {
+	stream := w.tree.system.EventStream
+	subscription := stream.Subscribe(func(event any) {
+		if change, ok := event.(*StateChanged); ok && change.Worker == w.tree.worker {
+			f(*change)
+		}
+	})
+	return func() { stream.Unsubscribe(subscription) }
+}
+
+// lastResort stands above all supervisors. One that fails is stopped, which hands
+// its jobs back; the library's own guardian would restart it ten times and then
+// drop it in silence. It must not escalate: that ends the process.
+var lastResort = &guardian{}
+
+type guardian struct{}
+
+func (*guardian) HandleFailure(system *actor.ActorSystem, library actor.Supervisor, child *actor.PID,
+	_ *actor.RestartStatistics, reason, _ any) {
+	system.Logger().Error("a supervisor of caddis failed and is stopped; this is an error in caddis",
+		slog.String("supervisor", child.Id), slog.Any("reason", reason))
+	library.StopChildren(child)
+}
