@@ -1,6 +1,197 @@
 package jobs
 
-import "github.com/caddis-go/caddis/backend"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
 
 // Receipt says what an enqueue did with one job.
 type Receipt = backend.Receipt
+
+// Client enqueues jobs, reads them and acts on them. It holds nothing that would
+// have to be closed, and is safe for concurrent use.
+type Client struct {
+	backend  backend.Backend
+	registry *Registry
+	enqueue  EnqueueFunc
+}
+
+// ClientConfig configures a [Client].
+type ClientConfig struct {
+	// Registry tells queue and priority of each kind, the codec of new jobs and
+	// the middleware around enqueues. nil is an empty one: jobs go to
+	// [DefaultQueue] unless they say otherwise, encoded as JSON.
+	Registry *Registry
+}
+
+// NewClient makes a client of a backend. It does no I/O.
+func NewClient(b backend.Backend, config ClientConfig) (*Client, error) {
+	if b == nil {
+		return nil, errors.New("jobs: NewClient: the backend is nil; open one, such as memory.New or redis.New")
+	}
+	r := config.Registry
+	if r == nil {
+		r = NewRegistry()
+	}
+	return &Client{backend: b, registry: r, enqueue: chainEnqueue(r.enqueue, b.Enqueue)}, nil
+}
+
+// Item is one job for [Client.EnqueueMany].
+type Item struct {
+	args    Args
+	options []EnqueueOption
+}
+
+// New makes an item of [Client.EnqueueMany]; it is checked there.
+func New(args Args, options ...EnqueueOption) Item { return Item{args: args, options: options} }
+
+// String shows none of the job's data.
+func (i Item) String() string { return fmt.Sprintf("job with args of type %T", i.args) }
+
+// Enqueue stores one job. The error of wrong input wraps
+// [backend.ErrRejected] or [ErrPayload]: nothing was stored. After an
+// [backend.ErrUnavailable] the job may or may not have been stored; to enqueue
+// it again with the receipt's id, by the option [ID], is safe and tells.
+func (c *Client) Enqueue(ctx context.Context, args Args, options ...EnqueueOption) (Receipt, error) {
+	batch := make([]backend.NewJob, 1)
+	job := &batch[0]
+	if err := c.build(job, args, options, time.Now()); err != nil {
+		err = &Error{Op: "enqueue", Kind: job.Kind, Err: err}
+		return Receipt{Queue: job.Queue, ID: job.ID, Err: err}, err
+	}
+	receipts, err := c.store(ctx, batch)
+	if err != nil {
+		err = &Error{Op: "enqueue", Kind: job.Kind, Err: err}
+		return Receipt{Queue: job.Queue, ID: job.ID, Err: err}, err
+	}
+	return receipts[0], nil
+}
+
+// EnqueueMany stores up to [backend.MaxBatch] jobs in one call and returns one
+// receipt per item, in order. If any item is wrong, nothing is stored and there
+// are no receipts. The jobs of one queue are stored together or not at all; if
+// some queues took theirs and others did not, the receipts of those that are not
+// stored have Err set, and there is an error as well.
+func (c *Client) EnqueueMany(ctx context.Context, items ...Item) ([]Receipt, error) {
+	if len(items) == 0 {
+		return nil, nil
+	}
+	if len(items) > backend.MaxBatch {
+		return nil, &Error{Op: "enqueue", Err: reject("%d jobs in one call, %d are allowed; split them, for example by slices.Chunk", len(items), backend.MaxBatch)}
+	}
+	batch := make([]backend.NewJob, len(items))
+	now, size := time.Now(), 0
+	for i, item := range items {
+		if err := c.build(&batch[i], item.args, item.options, now); err != nil {
+			return nil, &Error{Op: "enqueue", Kind: batch[i].Kind, Err: fmt.Errorf("item %d of %d: %w", i+1, len(items), err)}
+		}
+		size += len(batch[i].Payload)
+	}
+	if size > backend.MaxBatchBytes {
+		return nil, &Error{Op: "enqueue", Err: reject("payloads of %d bytes in one call, %d are allowed; split them", size, backend.MaxBatchBytes)}
+	}
+	receipts, err := c.store(ctx, batch)
+	if err != nil {
+		err = &Error{Op: "enqueue", Err: err}
+	}
+	return receipts, err
+}
+
+// build fills a job from its args and options. Of a job that is refused it
+// leaves what is known.
+func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, now time.Time) error {
+	if args == nil {
+		return reject("the args are nil; give a value of a type with a Kind method")
+	}
+	if v := reflect.ValueOf(args); v.Kind() == reflect.Pointer && v.IsNil() {
+		return reject("the args are a nil %T; give a value", args)
+	}
+	name, err := callKind(args)
+	if err != nil {
+		return reject("the Kind method of %T: %w", args, err)
+	}
+	if err := backend.CheckKind(name); err != nil {
+		return fmt.Errorf("the Kind method of %T: %w", args, err)
+	}
+	job.Kind, job.Queue = name, DefaultQueue
+	if k := c.registry.kind(name); k != nil {
+		if k.options.job.Queue != "" {
+			job.Queue = k.options.job.Queue
+		}
+		job.Priority = k.options.job.Priority
+	}
+	for i, o := range options {
+		if o == nil {
+			return reject("option %d is nil", i+1)
+		}
+		if err := o.applyToJob(job); err != nil {
+			return err
+		}
+	}
+	if job.ID == "" {
+		job.ID = newID(now)
+	}
+	codec := c.registry.encoding
+	if job.Payload, err = encode(codec, "payload", name, args); err != nil {
+		return err
+	}
+	if codec.Name() != jsonName {
+		job.Codec = codec.Name()
+	}
+	return checkWhole(job)
+}
+
+// store answers one receipt per job whenever it answers any, and an error if a
+// job was not stored.
+func (c *Client) store(ctx context.Context, batch []backend.NewJob) ([]Receipt, error) {
+	want := len(batch)
+	receipts, err := c.enqueue(ctx, batch)
+	if len(receipts) == want {
+		if err != nil {
+			return receipts, err
+		}
+		var failures []error
+		for i := range receipts {
+			if receipts[i].Err != nil {
+				failures = append(failures, receipts[i].Err)
+			}
+		}
+		return receipts, joinFailures(failures, want)
+	}
+	if err == nil {
+		return nil, fmt.Errorf("%d receipts came back for %d jobs; middleware must hand on all jobs or return an error", len(receipts), want)
+	}
+	receipts = make([]Receipt, len(batch))
+	for i := range batch {
+		receipts[i] = Receipt{Queue: batch[i].Queue, ID: batch[i].ID, Err: err}
+	}
+	return receipts, err
+}
+
+// partialError stands for the failures of a part of a batch. Its text stays
+// short however many there are.
+type partialError struct {
+	failures []error
+	total    int
+}
+
+func (e *partialError) Error() string {
+	if e.total == 1 {
+		return e.failures[0].Error()
+	}
+	return fmt.Sprintf("%d of %d jobs failed, the first with: %v", len(e.failures), e.total, e.failures[0])
+}
+
+func (e *partialError) Unwrap() []error { return e.failures }
+
+func joinFailures(failures []error, total int) error {
+	if len(failures) == 0 {
+		return nil
+	}
+	return &partialError{failures: failures, total: total}
+}

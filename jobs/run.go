@@ -242,11 +242,15 @@ func (r *Run) end(ctx context.Context, err error, panicked *Panic, now time.Time
 	result, progress := r.result, r.progress
 	r.mu.Unlock()
 
+	var cause error
+	if err != nil || panicked != nil {
+		cause = context.Cause(ctx)
+	}
 	v := classify(ending{
 		err:         err,
 		panicked:    panicked,
 		payloadErr:  r.payloadErr,
-		cause:       context.Cause(ctx),
+		cause:       cause,
 		timeout:     r.timeout,
 		attempt:     r.lease.Attempt(),
 		maxAttempts: r.maxAttempts,

@@ -1,0 +1,98 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// Cancel ends jobs. One that is scheduled, waiting or blocked becomes cancelled
+// at once. One that is running, wherever in the fleet, has its context ended
+// with the cause [ErrCancelled], and ends cancelled unless it completes first;
+// the result's state is then backend.StateRunning.
+//
+// Like all acts on jobs it takes up to [backend.MaxBatch] ids of one queue and
+// returns one result per id, in order, and an error if any id failed:
+// [backend.ErrNotFound] where there is no such job, [backend.ErrState] where its
+// state does not allow the act. To repeat an act is safe.
+func (c *Client) Cancel(ctx context.Context, queue string, ids ...string) ([]backend.ActResult, error) {
+	return act(ctx, "cancel", c.backend.Cancel, queue, ids)
+}
+
+// Retry makes dead or cancelled jobs wait again, with all attempts and crashes
+// back and with their history kept. See [Client.Cancel] for ids and errors.
+func (c *Client) Retry(ctx context.Context, queue string, ids ...string) ([]backend.ActResult, error) {
+	return act(ctx, "retry", c.backend.Retry, queue, ids)
+}
+
+// Delete removes jobs in any state but running. See [Client.Cancel] for ids and
+// errors.
+func (c *Client) Delete(ctx context.Context, queue string, ids ...string) ([]backend.ActResult, error) {
+	return act(ctx, "delete", c.backend.Delete, queue, ids)
+}
+
+// RunNow makes scheduled or blocked jobs wait for a worker at once. See
+// [Client.Cancel] for ids and errors.
+func (c *Client) RunNow(ctx context.Context, queue string, ids ...string) ([]backend.ActResult, error) {
+	return act(ctx, "run now", c.backend.RunNow, queue, ids)
+}
+
+// PauseQueue stops the hand-out of a queue's jobs in the whole fleet, until
+// ResumeQueue; those that run go on. A queue that holds no job yet can be
+// paused.
+func (c *Client) PauseQueue(ctx context.Context, name string) error {
+	if err := checkQueue("pause", name); err != nil {
+		return err
+	}
+	return c.backend.Pause(ctx, name)
+}
+
+// ResumeQueue undoes PauseQueue.
+func (c *Client) ResumeQueue(ctx context.Context, name string) error {
+	if err := checkQueue("resume", name); err != nil {
+		return err
+	}
+	return c.backend.Resume(ctx, name)
+}
+
+type actFunc func(ctx context.Context, queue string, ids []string) ([]backend.ActResult, error)
+
+func act(ctx context.Context, op string, do actFunc, queue string, ids []string) ([]backend.ActResult, error) {
+	if len(ids) > backend.MaxBatch {
+		return nil, &Error{Op: op, Err: reject("%d ids in one call, %d are allowed; split them, for example by slices.Chunk", len(ids), backend.MaxBatch)}
+	}
+	if err := checkAct(op, queue, ids...); err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	results, err := do(ctx, queue, ids)
+	if err != nil {
+		return results, err
+	}
+	var failures []error
+	for _, result := range results {
+		if result.Err != nil {
+			failures = append(failures, &backend.Error{Op: op, Queue: queue, ID: result.ID, Err: result.Err})
+		}
+	}
+	return results, joinFailures(failures, len(ids))
+}
+
+func checkQueue(op, queue string) error {
+	if err := backend.CheckQueue(queue); err != nil {
+		return &Error{Op: op, Err: err}
+	}
+	return nil
+}
+
+func checkAct(op, queue string, ids ...string) error {
+	if err := checkQueue(op, queue); err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if err := backend.CheckID(id); err != nil {
+			return &Error{Op: op, Err: fmt.Errorf("id %d of %d: %w", i+1, len(ids), err)}
+		}
+	}
+	return nil
+}
