@@ -49,14 +49,15 @@ func (e Exponential) NextRetry(attempt int, _ error) time.Duration { return e.De
 // Max, however large n is.
 func (e Exponential) Delay(n int) time.Duration {
 	e = e.filled()
-	d := float64(e.Initial) * math.Pow(e.Factor, float64(max(n, 1)-1))
-	if !(d < float64(e.Max)) { // also what has become infinite
-		d = float64(e.Max)
+	d := e.Max
+	// What has become infinite is not less either.
+	if grown := float64(e.Initial) * math.Pow(e.Factor, float64(max(n, 1)-1)); grown < float64(e.Max) {
+		d = min(time.Duration(grown), e.Max)
 	}
 	if e.Jitter > 0 {
-		d -= d * e.Jitter * rand.Float64()
+		d -= time.Duration(float64(d) * e.Jitter * rand.Float64())
 	}
-	return time.Duration(d)
+	return max(d, 0)
 }
 
 // Check says what is wrong with the fields, or returns nil.

@@ -123,19 +123,19 @@ func (r *Run) Do(ctx context.Context, now func() time.Time, done func(Result)) {
 			done(r.end(ctx, nil, &Panic{Value: errGoexit, Stack: debug.Stack()}, now()))
 		}
 	}()
-	err, panicked := r.guard(ctx)
+	panicked, err := r.guard(ctx)
 	returned = true
 	done(r.end(ctx, err, panicked, now()))
 }
 
 // guard turns a panic into a value.
-func (r *Run) guard(ctx context.Context) (err error, panicked *Panic) {
+func (r *Run) guard(ctx context.Context) (panicked *Panic, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			panicked = &Panic{Value: value, Stack: panicStack(debug.Stack())}
 		}
 	}()
-	return r.registry.execute(ctx, r.info), nil
+	return nil, r.registry.execute(ctx, r.info)
 }
 
 // panicStack cuts off the frames above the panic, which are ours and the
