@@ -4,98 +4,125 @@ import (
 	"context"
 	"time"
 
+	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
 )
 
-// stopHard runs when the supervisor ends, whether by its plan or because somebody
-// stopped it without a plan. In the latter case there is no draining: the
-// handlers' contexts are cancelled, and finish hands everything back.
+// stopHard runs when the supervisor ends, by its plan or because somebody stopped
+// it before that. In the latter case there is no draining any more: the handlers'
+// contexts are cancelled, and the last steps hand everything back.
 func (s *supervisor) stopHard() {
 	defer s.shield()
 	if s.timer != nil {
 		s.timer.Stop()
 	}
 	t := s.tree
-	if s.plan != nil {
+	if s.over {
 		return
 	}
-	now := time.Now()
-	p := makePlan(now, 0, 0, 0, HandBack)
-	s.plan, s.reason, s.cut = &p, "stopped without draining", true
-	t.stopBegan.Store(now.UnixNano())
+	s.cut = true
+	if s.plan == nil {
+		now := time.Now()
+		p := makePlan(now, 0, 0, 0, HandBack)
+		s.plan, s.reason = &p, "stopped without draining"
+		t.stopBegan.Store(now.UnixNano())
+	}
 	t.accepting.Store(false)
 	t.cancelling.Store(true)
 	t.setState(StateHandingBack)
 	t.ledger.cancelAll(jobs.ErrStopping)
 }
 
-// finish runs when all parts have ended. It settles what they left, if the
-// supervisor or the settler was cut short, closes what the tree has open,
-// and gives the report to all who wait for it.
+// finish runs when all parts have ended. What is left needs no actor.
 func (s *supervisor) finish() {
 	defer s.shield()
-	t := s.tree
-	if s.cut {
-		s.settleRest()
-	}
-	t.endCalls()
-	state := StateStopped
-	if s.crash != nil {
-		state = StateCrashed
-	}
-	report := s.report(state)
-	go func() {
-		calls := make(chan struct{})
-		go func() {
-			t.calls.Wait()
-			close(calls)
-		}()
-		select {
-		case <-calls:
-		case <-time.After(callTimeout):
-			t.log.Error("a call to the job store does not end although its context has")
-		}
-		t.dispatch.close()
-		report.StoppedAt = time.Now()
-		report.StopTook = report.StoppedAt.Sub(time.Unix(0, t.stopBegan.Load()))
-		t.outcome = report
-		t.setState(state)
-		t.log.Info("worker stopped", "worker", t.worker, "report", &report.Report)
-		t.callers.answer(report)
-		close(t.done)
-	}()
+	go s.lastSteps()
 }
 
-// settleRest commits, in the calling goroutine and within a bounded time, what the
-// settler did not get to.
-func (s *supervisor) settleRest() {
+// lastSteps settles what the parts left, if the supervisor or the settler was cut
+// short, closes what the tree has open, and gives the report to all who wait.
+func (s *supervisor) lastSteps() {
+	t := s.tree
+	t.endCalls()
+	calls := make(chan struct{})
+	go func() {
+		t.calls.Wait()
+		close(calls)
+	}()
+	select {
+	case <-calls:
+	case <-time.After(callTimeout):
+		t.log.Error("a call to the job store does not end although its context has")
+	}
+	if s.cut {
+		ctx, cancel := context.WithTimeout(context.Background(), t.config.HandBackTime)
+		s.resolveLease(ctx)
+		s.settleRest(ctx)
+		cancel()
+	}
+	t.dispatch.close()
+	report := s.report()
+	t.outcome = report
+	t.setState(report.State)
+	t.log.Info("worker stopped", "worker", t.worker, "report", &report.Report)
+	t.callers.answer(report)
+	close(t.done)
+}
+
+// resolveLease learns what an unanswered Lease call has taken.
+func (s *supervisor) resolveLease(ctx context.Context) {
+	t, d := s.tree, s.desk
+	if d.token == "" {
+		return
+	}
+	reply, err := t.config.Backend.Lease(ctx, backend.LeaseRequest{
+		Worker: t.worker, Token: d.token, Queues: t.config.Queues, Duration: t.config.Lease,
+	})
+	if err == nil {
+		t.tally.leased(len(reply.Leases))
+		t.ledger.open(reply.Leases)
+	}
+}
+
+// settleRest commits what the settler did not get to: the call that it did not
+// hear the end of, and then all that the ledger lists. Messages that were on their
+// way have vanished with their actors.
+func (s *supervisor) settleRest(ctx context.Context) {
 	t, b := s.tree, s.box
 	for _, slot := range s.roster.list() {
-		if r := t.takeFrom(slot); r != nil {
-			b.pending = append(b.pending, r)
-		}
+		t.takeFrom(slot)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), t.config.HandBackTime)
-	defer cancel()
-	for len(b.inFlight) > 0 || len(b.pending) > 0 {
-		if len(b.inFlight) == 0 {
-			n := min(len(b.pending), maxCommit)
-			b.inFlight, b.pending = b.pending[:n:n], b.pending[n:]
+	batch := b.inFlight
+	for {
+		if len(batch) == 0 {
+			if batch = t.ledger.list(); len(batch) == 0 {
+				return
+			}
+			batch = batch[:min(len(batch), maxCommit)]
+			for _, r := range batch {
+				if r.claim() {
+					r.settlement = r.released()
+				}
+			}
 			b.call++
 		}
-		results, err := t.config.Backend.Settle(ctx, t.settleRequest(b.call, b.inFlight))
-		if err != nil || len(results) != len(b.inFlight) {
+		results, err := t.config.Backend.Settle(ctx, t.settleRequest(b.call, batch))
+		if err != nil || len(results) != len(batch) {
 			return
 		}
-		t.tally.ended(b.inFlight, results)
-		t.ledger.close(b.inFlight...)
-		b.inFlight = nil
+		t.tally.ended(batch, results)
+		t.ledger.close(batch...)
+		batch = nil
 	}
 }
 
 // report sums up. Runs that are still in the ledger have no answer of the store.
-func (s *supervisor) report(state State) *Stopped {
+func (s *supervisor) report() *Stopped {
 	t := s.tree
+	state, now := StateStopped, time.Now()
+	if s.crash != nil {
+		state = StateCrashed
+	}
 	t.tally.mu.Lock()
 	defer t.tally.mu.Unlock()
 	for _, r := range t.ledger.list() {
@@ -107,7 +134,7 @@ func (s *supervisor) report(state State) *Stopped {
 		Counts:          t.tally.counts,
 		AbandonedJobs:   t.tally.abandoned,
 		UnconfirmedJobs: t.tally.unconfirmed,
-		StartedAt:       t.started,
+		StartedAt:       t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.stopBegan.Load())),
 	}}
 }
 

@@ -12,10 +12,10 @@ type plan struct {
 }
 
 // makePlan divides the grace. What is left of it after cancelTime and handBack is
-// for draining; a grace that is too short for all three is divided in proportion.
+// for draining; of a grace that is too short for both, half is for draining.
 // The last of it is for signing off, which has to fit in as well.
 func makePlan(begin time.Time, grace, cancelTime, handBack time.Duration, urgency Urgency) plan {
-	if parts := cancelTime + handBack; parts > grace/2 {
+	if parts := cancelTime + handBack; parts > grace {
 		cancelTime = time.Duration(float64(grace/2) * float64(cancelTime) / float64(parts))
 		handBack = grace/2 - cancelTime
 	}

@@ -16,6 +16,9 @@ import (
 type pool struct {
 	tree   *tree
 	roster *roster
+	// ending is set when the pool itself is stopped or restarted: an executor
+	// that is spawned then would never be told to stop.
+	ending bool
 }
 
 type (
@@ -40,10 +43,12 @@ func (p *pool) Receive(c actor.Context) {
 		if p.roster.isClosing() {
 			p.close(c)
 		}
+	case *actor.Stopping, *actor.Restarting:
+		p.ending = true
 	case *actor.Terminated:
 		p.terminated(c, m.Who)
 	case *respawn:
-		if !p.roster.isClosing() {
+		if !p.roster.isClosing() && !p.ending {
 			p.spawn(c, m.slot)
 		}
 	case *resize:
@@ -63,6 +68,9 @@ func (p *pool) Receive(c actor.Context) {
 
 func (p *pool) spawn(c actor.Context, s *slot) {
 	t := p.tree
+	if s.servant() != nil {
+		return
+	}
 	props := t.props(func() actor.Actor { return &executor{tree: t, slot: s} })
 	if _, err := c.SpawnNamed(props, s.name()); err != nil {
 		t.after(t.config.retry.Delay(1), c.Self(), &respawn{s})
@@ -90,6 +98,9 @@ func (p *pool) close(c actor.Context) {
 
 func (p *pool) terminated(c actor.Context, who *actor.PID) {
 	p.roster.setSuspended(who, false)
+	if p.ending {
+		return
+	}
 	if p.roster.isClosing() {
 		if len(c.Children()) == 0 {
 			c.Stop(c.Self())

@@ -32,10 +32,11 @@ type supervisor struct {
 	// alive are the parts that have not ended, by the name of their PID.
 	alive map[string]bool
 	// cut is set when the supervisor or the settler was stopped before its time.
-	cut    bool
-	gaveUp bool
-	reason string
-	crash  error
+	cut bool
+	// gaveUp is set when the grace was used up, over when all parts have ended.
+	gaveUp, over bool
+	reason       string
+	crash        error
 }
 
 type stepDue struct{}
@@ -205,6 +206,7 @@ func (s *supervisor) cascade(c actor.Context) {
 	case s.alive[t.keeper.Id]:
 		c.Poison(t.keeper)
 	default:
+		s.over = true
 		c.Stop(c.Self())
 	}
 }
