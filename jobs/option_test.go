@@ -134,3 +134,15 @@ func requireRefused(t *testing.T, want string, options ...EnqueueOption) {
 	require.ErrorContains(t, err, want)
 	require.Empty(t, store.stored)
 }
+
+// Lesson: options that are ignored in silence. What makes no sense in a place
+// does not compile there.
+func TestLesson_OptionsThatMakeNoSenseInAPlaceDoNotCompileThere(t *testing.T) {
+	t.Parallel()
+	for _, o := range []EnqueueOption{In(1), At(instant), ID("1"), Deadline(instant), Tags("a"), Header("k", "v")} {
+		_, ok := o.(KindOption)
+		require.False(t, ok)
+	}
+	_, ok := Backoff(Exponential{}).(EnqueueOption)
+	require.False(t, ok)
+}

@@ -29,7 +29,7 @@ func (e *outcomeError) Error() string {
 	case backend.OutcomeDead:
 		text = "discarded by its handler"
 	case backend.OutcomeRetry:
-		text = fmt.Sprintf("to be retried in %v", e.delay)
+		text = fmt.Sprintf("retry in %v", e.delay)
 	}
 	if e.err == nil {
 		return text
