@@ -127,7 +127,7 @@ func TestArgsThatCannotBeEnqueuedAreAnErrorAndNoPanic(t *testing.T) {
 	_, err := client.Enqueue(t.Context(), unencodable{})
 	require.ErrorIs(t, err, ErrPayload)
 	require.EqualError(t, err, `jobs: enqueue of kind "unencodable": cannot encode the payload of a job of kind "unencodable" with codec "json": json: unsupported type: chan int`)
-	_, err = client.Enqueue(t.Context(), blob{Data: make([]byte, backend.MaxPayload)})
+	_, err = newClient(t, store, NewRegistry(WithCodec(obeseCodec{}))).Enqueue(t.Context(), welcome{})
 	require.ErrorIs(t, err, backend.ErrRejected)
 	require.ErrorContains(t, err, "store large data elsewhere and enqueue where it is")
 	require.Empty(t, store.stored)
@@ -137,9 +137,9 @@ type unencodable struct{ C chan int }
 
 func (unencodable) Kind() string { return "unencodable" }
 
-type blob struct{ Data []byte }
+type obeseCodec struct{ fatCodec }
 
-func (blob) Kind() string { return "blob" }
+func (obeseCodec) Marshal(any) ([]byte, error) { return append(fat, 0), nil }
 
 func TestManyJobsAreEnqueuedInOneCallWithOneReceiptEach(t *testing.T) {
 	t.Parallel()
@@ -166,16 +166,23 @@ func TestABatchThatIsTooLargeIsRefusedWithAHint(t *testing.T) {
 	client := newClient(t, store, nil)
 	_, err := client.EnqueueMany(t.Context(), make([]Item, backend.MaxBatch+1)...)
 	require.EqualError(t, err, "jobs: enqueue: rejected: 10001 jobs in one call, 10000 are allowed; split them, for example by slices.Chunk")
-	large := New(blob{Data: make([]byte, 3<<20-100)})
+	client = newClient(t, store, NewRegistry(WithCodec(fatCodec{})))
 	items := make([]Item, 17)
 	for i := range items {
-		items[i] = large
+		items[i] = New(welcome{})
 	}
 	_, err = client.EnqueueMany(t.Context(), items...)
 	require.ErrorIs(t, err, backend.ErrRejected)
 	require.ErrorContains(t, err, "67108864 are allowed; split them")
 	require.Empty(t, store.stored)
 }
+
+// fatCodec makes the largest payload of anything.
+type fatCodec struct{ noCodec }
+
+var fat = make([]byte, backend.MaxPayload)
+
+func (fatCodec) Marshal(any) ([]byte, error) { return fat, nil }
 
 func TestAStoreThatIsAwayIsToldByATypedErrorWithTheIDToTryAgainWith(t *testing.T) {
 	t.Parallel()
