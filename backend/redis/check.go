@@ -1,0 +1,137 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// oldest is the oldest version of Redis that has what the scripts need: LPOP and
+// BLPOP are old, ZMSCORE, LPOS and the replication of effects are not.
+const oldestMajor, oldestMinor = 6, 2
+
+// Check implements backend.Backend. Of a Cluster it asks one server.
+func (b *Backend) Check(ctx context.Context) ([]backend.Warning, error) {
+	var info string
+	var failed error
+	settings := map[string]string{}
+	var denied error
+	err := b.await(ctx, 0, func(ctx context.Context) {
+		if info, failed = b.client.Info(ctx).Result(); failed != nil {
+			return
+		}
+		for _, name := range []string{"maxmemory-policy", "maxmemory", "save", "appendonly", "appendfsync"} {
+			values, err := b.client.ConfigGet(ctx, name).Result()
+			if err != nil {
+				denied = err
+				return
+			}
+			for k, v := range values {
+				settings[k] = v
+			}
+		}
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return nil, b.fail("check", "", err)
+	}
+	facts := parseInfo(info)
+	if err := checkVersion(facts["redis_version"]); err != nil {
+		return nil, b.fail("check", "", err)
+	}
+	if err := b.checkScripts(ctx); err != nil {
+		return nil, b.fail("check", "", err)
+	}
+	if denied != nil && classify(denied) != nil && strings.Contains(classify(denied).Error(), backend.ErrUnavailable.Error()) {
+		return nil, b.fail("check", "", denied)
+	}
+	return judge(facts, settings, denied != nil), nil
+}
+
+// checkScripts runs one script, to learn whether the server allows that.
+func (b *Backend) checkScripts(ctx context.Context) error {
+	c := b.directoryCall(workersScript)
+	if err := b.run(ctx, c); err != nil {
+		return err
+	}
+	_, err := c.result()
+	return err
+}
+
+func parseInfo(info string) map[string]string {
+	facts := map[string]string{}
+	for line := range strings.Lines(info) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			facts[name] = value
+		}
+	}
+	return facts
+}
+
+func checkVersion(version string) error {
+	parts := strings.Split(version, ".")
+	if len(parts) < 2 {
+		return nil // a server that does not say; the scripts will tell
+	}
+	major, err1 := strconv.Atoi(parts[0])
+	minor, err2 := strconv.Atoi(parts[1])
+	if err1 != nil || err2 != nil {
+		return nil
+	}
+	if major < oldestMajor || (major == oldestMajor && minor < oldestMinor) {
+		return fmt.Errorf("%w: the server is Redis %s, and %d.%d or newer is needed", backend.ErrRejected, version, oldestMajor, oldestMinor)
+	}
+	return nil
+}
+
+// judge says what about a server can lose jobs.
+func judge(facts, settings map[string]string, denied bool) []backend.Warning {
+	var warnings []backend.Warning
+	warn := func(setting, problem, remedy string) {
+		warnings = append(warnings, backend.Warning{Setting: setting, Problem: problem, Remedy: remedy})
+	}
+	policy := settings["maxmemory-policy"]
+	if policy == "" {
+		policy = facts["maxmemory_policy"]
+	}
+	switch policy {
+	case "noeviction":
+	case "":
+		warn("maxmemory-policy", "it could not be checked; with any but noeviction the server drops jobs when its memory is full", "make sure that it is noeviction")
+	default:
+		warn("maxmemory-policy", fmt.Sprintf("it is %s: the server drops jobs when its memory is full", policy), "set it to noeviction")
+	}
+	append, known := settings["appendonly"]
+	if !known {
+		switch facts["aof_enabled"] {
+		case "1":
+			append = "yes"
+		case "0":
+			append = "no"
+		}
+	}
+	save, saveKnown := settings["save"]
+	switch {
+	case append == "yes" && settings["appendfsync"] == "everysec":
+		warn("appendfsync", "it is everysec: a crash of the server's machine loses what was accepted within its last second", "set it to always if no accepted job may be lost")
+	case append == "yes" && settings["appendfsync"] == "no":
+		warn("appendfsync", "it is no: a crash of the server's machine loses what was accepted within about its last half minute", "set it to everysec or always")
+	case append == "yes" && denied:
+		warn("appendfsync", "it could not be checked", "make sure that it is everysec or always")
+	case append == "yes":
+	case append == "no" && saveKnown && save != "":
+		warn("appendonly", "it is no: a restart of the server loses all jobs since its last snapshot", "set it to yes")
+	case append == "no" && saveKnown:
+		warn("appendonly", "neither the append-only file nor snapshots are on: a restart of the server loses all jobs", "set appendonly to yes")
+	case append == "no":
+		warn("appendonly", "it is no: a restart of the server loses all jobs since its last snapshot, if it takes any", "set it to yes")
+	default:
+		warn("appendonly", "it could not be checked; without it a restart of the server loses jobs", "make sure that it is yes")
+	}
+	return warnings
+}

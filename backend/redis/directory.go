@@ -1,0 +1,185 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+func isNil(err error) bool { return errors.Is(err, goredis.Nil) }
+
+func (b *Backend) directoryCall(s *script) *call {
+	return &call{script: s, args: s.head(b.directoryKey)}
+}
+
+// Announce implements backend.Directory.
+func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
+	if worker.ID == "" || ttl <= 0 {
+		return b.fail("announce", "", fmt.Errorf("%w: a worker needs an id and a positive time to live", backend.ErrRejected))
+	}
+	worker.SeenAt = time.Time{}
+	record, err := json.Marshal(&worker)
+	if err != nil {
+		return b.fail("announce", "", fmt.Errorf("%w: %w", backend.ErrRejected, err))
+	}
+	c := b.directoryCall(announceScript)
+	c.add(worker.ID, millis(ttl), record)
+	if err := b.run(ctx, c); err != nil {
+		return b.fail("announce", "", err)
+	}
+	if _, err := c.result(); err != nil && !isNil(err) {
+		return b.fail("announce", "", err)
+	}
+	return nil
+}
+
+// SignOff implements backend.Directory.
+func (b *Backend) SignOff(ctx context.Context, worker string, queues []string) error {
+	if err := backend.CheckQueues(queues); err != nil {
+		return b.fail("sign off", "", err)
+	}
+	b.plans.forget(worker)
+	var failed error
+	err := b.await(ctx, 0, func(ctx context.Context) {
+		pipe := b.client.Pipeline()
+		pipe.HDel(ctx, b.directoryKey("workers"), worker)
+		pipe.ZRem(ctx, b.directoryKey("expire"), worker)
+		for _, name := range queues {
+			for _, t := range b.local(name).tags {
+				pipe.Del(ctx, t.base+"last:l:"+worker)
+				pipe.Del(ctx, t.base+"last:s:"+worker)
+			}
+		}
+		_, failed = pipe.Exec(ctx)
+	})
+	return b.fail("sign off", "", errors.Join(err, failed))
+}
+
+// Workers implements backend.Directory.
+func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
+	c := b.directoryCall(workersScript)
+	if err := b.run(ctx, c); err != nil {
+		return nil, b.fail("workers", "", err)
+	}
+	reply, err := c.result()
+	if err != nil {
+		return nil, b.fail("workers", "", err)
+	}
+	rows, _ := reply.([]any)
+	var workers []backend.WorkerInfo
+	for i := 1; i < len(rows); i += 2 {
+		var worker backend.WorkerInfo
+		seen, record, _ := strings.Cut(asString(rows[i]), ":")
+		at, err := strconv.ParseInt(seen, 10, 64)
+		if err == nil {
+			err = json.Unmarshal([]byte(record), &worker)
+		}
+		if err != nil {
+			b.log.Warn("the record of a worker cannot be read", "worker", asString(rows[i-1]), "error", err)
+			continue
+		}
+		worker.SeenAt = time.UnixMilli(at)
+		workers = append(workers, worker)
+	}
+	slices.SortFunc(workers, func(x, y backend.WorkerInfo) int { return strings.Compare(x.ID, y.ID) })
+	return workers, nil
+}
+
+func (b *Backend) channel() string { return b.config.Namespace + ":commands" }
+
+// tell publishes hints. A lost one costs a little time only, so errors are
+// logged and no more.
+func (b *Backend) tell(ctx context.Context, verb, queue string, ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	var failed error
+	err := b.await(ctx, 0, func(ctx context.Context) {
+		pipe := b.client.Pipeline()
+		for _, id := range ids {
+			// None of verb, queue and id has a newline.
+			pipe.Publish(ctx, b.channel(), verb+"\n"+queue+"\n"+id)
+		}
+		_, failed = pipe.Exec(ctx)
+	})
+	if err := errors.Join(err, failed); err != nil {
+		b.log.Debug("a command was not published", "verb", verb, "queue", queue, "error", err)
+	}
+}
+
+// Listen implements backend.Directory.
+func (b *Backend) Listen(ctx context.Context, deliver func(backend.Command)) error {
+	if err := b.begin(); err != nil {
+		return b.fail("listen", "", err)
+	}
+	defer b.running.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(b.ctx, func() { cancel(backend.ErrClosed) })()
+
+	pause := 50 * time.Millisecond
+	for {
+		err := b.listen(ctx, deliver, func() { pause = 50 * time.Millisecond })
+		if ctx.Err() != nil {
+			if b.closed.Load() {
+				return b.fail("listen", "", backend.ErrClosed)
+			}
+			return ctx.Err()
+		}
+		b.log.Debug("listening for commands was interrupted", "error", err)
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		pause = min(2*pause, 2*time.Second)
+	}
+}
+
+// listen listens on one connection until it fails or ctx ends.
+func (b *Backend) listen(ctx context.Context, deliver func(backend.Command), ok func()) error {
+	track := &tracker{}
+	client := b.derive.client(2, track)
+	defer func() { _ = client.Close() }()
+	defer context.AfterFunc(ctx, track.cut)()
+	sub := client.Subscribe(ctx, b.channel())
+	defer func() { _ = sub.Close() }()
+	idle := 0
+	for {
+		message, err := sub.ReceiveTimeout(ctx, 15*time.Second)
+		if err != nil {
+			if !isTimeout(err) || ctx.Err() != nil || idle > 0 {
+				return err
+			}
+			// Nothing came: ask whether the connection still lives.
+			idle++
+			if err := sub.Ping(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		idle = 0
+		ok()
+		if m, is := message.(*goredis.Message); is {
+			parts := strings.SplitN(m.Payload, "\n", 3)
+			if len(parts) == 3 && ctx.Err() == nil {
+				deliver(backend.Command{Verb: parts[0], Queue: parts[1], ID: parts[2]})
+			}
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
+}

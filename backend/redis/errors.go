@@ -1,0 +1,67 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// passing are the prefixes of errors that a server answers while it cannot do
+// its work for now.
+var passing = []string{
+	"LOADING", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS",
+	"BUSY", "UNBLOCKED", "MOVED", "ASK", "MISCONF", "NOSCRIPT", "max number of clients",
+}
+
+// classify maps an error of the client library or of the server to ours.
+func classify(err error) error {
+	var known *backend.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known), errors.Is(err, backend.ErrUnavailable), errors.Is(err, backend.ErrRejected),
+		errors.Is(err, backend.ErrClosed), errors.Is(err, backend.ErrFull):
+		return err
+	}
+	var reply goredis.Error
+	if !errors.As(err, &reply) || errors.Is(err, goredis.ErrClosed) {
+		return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+	}
+	text := reply.Error()
+	if strings.Contains(text, "OOM command not allowed") {
+		return fmt.Errorf("%w: %w", backend.ErrFull, err)
+	}
+	for _, prefix := range passing {
+		if strings.HasPrefix(text, prefix) || strings.HasPrefix(text, "ERR "+prefix) ||
+			strings.HasPrefix(text, "-"+prefix) || strings.Contains(text, ": -"+prefix+" ") {
+			return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", backend.ErrRejected, err)
+}
+
+// fail is what a verb returns for an error.
+func (b *Backend) fail(op, queue string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if b.closed.Load() {
+		return &backend.Error{Op: op, Queue: queue, Err: backend.ErrClosed}
+	}
+	err = classify(err)
+	var known *backend.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return &backend.Error{Op: op, Queue: queue, Err: err}
+}
+
+// ended is the error of a call whose context ended.
+func ended(ctx context.Context) error {
+	return fmt.Errorf("%w: %w", backend.ErrUnavailable, context.Cause(ctx))
+}

@@ -1,0 +1,250 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// Job implements backend.Inspector.
+func (b *Backend) Job(ctx context.Context, queueName, id string) (backend.JobInfo, error) {
+	wrap := func(err error) error {
+		return &backend.Error{Op: "job", Queue: queueName, ID: id, Err: err}
+	}
+	if err := backend.CheckQueue(queueName); err != nil {
+		return backend.JobInfo{}, wrap(err)
+	}
+	q, _, err := b.find(ctx, queueName)
+	if err != nil {
+		return backend.JobInfo{}, b.fail("job", queueName, err)
+	}
+	c := q.tagOf(id).call(jobScript, "", 1)
+	c.add(id)
+	if err := b.run(ctx, c); err != nil {
+		return backend.JobInfo{}, b.fail("job", queueName, err)
+	}
+	reply, err := c.result()
+	if err != nil {
+		return backend.JobInfo{}, b.fail("job", queueName, err)
+	}
+	infos := b.readInfos(queueName, reply)
+	if len(infos) != 1 {
+		return backend.JobInfo{}, wrap(backend.ErrNotFound)
+	}
+	return infos[0], nil
+}
+
+// readInfos reads what scripts/lib/describe.lua answers.
+func (b *Backend) readInfos(queueName string, reply any) []backend.JobInfo {
+	rows, _ := reply.([]any)
+	infos := make([]backend.JobInfo, 0, len(rows))
+	for _, row := range rows {
+		r, ok := row.([]any)
+		if !ok || len(r) != 6 {
+			continue
+		}
+		state := backend.State(asString(r[1]))
+		if state == "" {
+			continue // the body has gone
+		}
+		info := backend.JobInfo{State: state}
+		info.ID, info.Queue = asString(r[0]), queueName
+		if err := decodeBody(asString(r[4]), &info.Job); err != nil {
+			b.log.Error("a stored job cannot be read", "queue", queueName, "id", info.ID, "error", err)
+		}
+		var err error
+		info.History, info.Crashes, err = decodeHistory(asString(r[5]))
+		if err != nil {
+			b.log.Error("a stored history cannot be read", "queue", queueName, "id", info.ID, "error", err)
+		}
+		number, record := asInt(r[2]), asString(r[3])
+		switch {
+		case state == backend.StateScheduled:
+			info.ScheduledFor = time.UnixMilli(number)
+		case state == backend.StateBlocked && record != "":
+			info.BlockedOn = record[1:]
+		case state == backend.StateRunning && len(record) > 2:
+			info.LeaseExpiresAt = time.UnixMilli(number)
+			info.CancelRequested = record[0] == '1'
+			token, progress, _ := strings.Cut(record[2:], "\x00")
+			info.Token = token
+			info.LeasedBy = worker(token)
+			if progress != "" {
+				info.Progress = []byte(progress)
+			}
+		case state.Final():
+			info.KeptUntil = time.UnixMilli(number)
+		}
+		infos = append(infos, info)
+	}
+	return infos
+}
+
+// worker is the worker of a token: all before its last dot.
+func worker(token string) string {
+	if i := strings.LastIndexByte(token, '.'); i >= 0 {
+		return token[:i]
+	}
+	return token
+}
+
+// cursor is where a page begins: shard, level and offset.
+type cursor struct{ shard, level, offset int }
+
+func (c cursor) String() string {
+	return fmt.Sprintf("%d.%d.%d", c.shard, c.level, c.offset)
+}
+
+func parseCursor(s string) (cursor, error) {
+	c := cursor{level: levels - 1}
+	if s == "" {
+		return c, nil
+	}
+	fields := strings.Split(s, ".")
+	if len(fields) != 3 {
+		return c, fmt.Errorf("%w: the cursor %q is none of ours", backend.ErrRejected, s)
+	}
+	for i, p := range []*int{&c.shard, &c.level, &c.offset} {
+		n, err := strconv.Atoi(fields[i])
+		if err != nil || n < 0 || (i == 1 && n >= levels) {
+			return c, fmt.Errorf("%w: the cursor %q is none of ours", backend.ErrRejected, s)
+		}
+		*p = n
+	}
+	return c, nil
+}
+
+// Jobs implements backend.Inspector. With several shards it walks one after the
+// other.
+func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.JobsPage, error) {
+	var page backend.JobsPage
+	if err := query.Check(); err != nil {
+		return page, b.fail("jobs", query.Queue, err)
+	}
+	at, err := parseCursor(query.Cursor)
+	if err != nil {
+		return page, b.fail("jobs", query.Queue, err)
+	}
+	q, _, err := b.find(ctx, query.Queue)
+	if err != nil {
+		return page, b.fail("jobs", query.Queue, err)
+	}
+	for at.shard < len(q.tags) && len(page.Jobs) < query.Limit {
+		c := q.tags[at.shard].call(jobsScript, "", 4)
+		c.add(string(query.State), at.level, at.offset, query.Limit-len(page.Jobs))
+		if err := b.run(ctx, c); err != nil {
+			return backend.JobsPage{}, b.fail("jobs", query.Queue, err)
+		}
+		reply, err := c.result()
+		r, ok := reply.([]any)
+		if err == nil && (!ok || len(r) != 3) {
+			err = fmt.Errorf("%w: the page was answered by %T", backend.ErrUnavailable, reply)
+		}
+		if err != nil {
+			return backend.JobsPage{}, b.fail("jobs", query.Queue, err)
+		}
+		page.Jobs = append(page.Jobs, b.readInfos(query.Queue, r[2])...)
+		at.level, at.offset = int(asInt(r[0])), int(asInt(r[1]))
+		if at.level < 0 {
+			at = cursor{shard: at.shard + 1, level: levels - 1}
+		}
+	}
+	if at.shard < len(q.tags) {
+		page.Next = at.String()
+	}
+	return page, nil
+}
+
+// Queues implements backend.Inspector.
+func (b *Backend) Queues(ctx context.Context) ([]backend.QueueInfo, error) {
+	known, err := b.known(ctx)
+	if err != nil {
+		return nil, b.fail("queues", "", err)
+	}
+	var queues []*queue
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		q := b.local(name)
+		if len(q.tags) != known[name] {
+			q = b.newQueue(name, known[name])
+		}
+		queues = append(queues, q)
+	}
+	return b.describeQueues(ctx, "queues", queues)
+}
+
+// Queue implements backend.Inspector.
+func (b *Backend) Queue(ctx context.Context, name string) (backend.QueueInfo, error) {
+	if err := backend.CheckQueue(name); err != nil {
+		return backend.QueueInfo{}, b.fail("queue", "", err)
+	}
+	q, found, err := b.find(ctx, name)
+	if err == nil && !found {
+		err = backend.ErrNotFound
+	}
+	if err == backend.ErrNotFound {
+		return backend.QueueInfo{}, &backend.Error{Op: "queue", Queue: name, Err: err}
+	}
+	if err != nil {
+		return backend.QueueInfo{}, b.fail("queue", name, err)
+	}
+	infos, err := b.describeQueues(ctx, "queue", []*queue{q})
+	if err != nil {
+		return backend.QueueInfo{}, err
+	}
+	return infos[0], nil
+}
+
+// counted are the states in the order in which scripts/queue.lua counts them.
+var counted = []backend.State{
+	backend.StateScheduled, backend.StateWaiting, backend.StateBlocked, backend.StateRunning,
+	backend.StateCompleted, backend.StateCancelled, backend.StateDead,
+}
+
+func (b *Backend) describeQueues(ctx context.Context, op string, queues []*queue) ([]backend.QueueInfo, error) {
+	var calls []*call
+	for _, q := range queues {
+		for _, t := range q.tags {
+			calls = append(calls, t.call(queueScript, "", 0))
+		}
+	}
+	if err := b.run(ctx, calls...); err != nil {
+		return nil, b.fail(op, "", err)
+	}
+	infos := make([]backend.QueueInfo, len(queues))
+	next := 0
+	for i, q := range queues {
+		info := &infos[i]
+		info.Name, info.Shards = q.name, len(q.tags)
+		info.Counts = make(map[backend.State]int64, len(counted))
+		for range q.tags {
+			reply, err := calls[next].result()
+			next++
+			r, ok := reply.([]any)
+			if err == nil && (!ok || len(r) != 2+len(counted)+6) {
+				err = fmt.Errorf("%w: the queue was answered by %T", backend.ErrUnavailable, reply)
+			}
+			if err != nil {
+				return nil, b.fail(op, q.name, err)
+			}
+			info.Paused = info.Paused || asInt(r[0]) == 1
+			if oldest := asInt(r[1]); oldest > 0 {
+				if at := time.UnixMilli(oldest); info.OldestWaiting.IsZero() || at.Before(info.OldestWaiting) {
+					info.OldestWaiting = at
+				}
+			}
+			for k, state := range counted {
+				info.Counts[state] += asInt(r[2+k])
+			}
+			for k, total := range []*int64{&info.Completed, &info.Failed, &info.Cancelled, &info.Dead, &info.Crashed, &info.Trimmed} {
+				*total += asInt(r[2+len(counted)+k])
+			}
+		}
+	}
+	return infos, nil
+}

@@ -1,0 +1,175 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// lane carries the enqueues of one tag: one flight at a time, with all that
+// piled up while the one before was in the air. Each flight has a number, and
+// the store remembers the last one and its answer, so that a flight can be
+// repeated after a lost reply.
+type lane struct {
+	mu       sync.Mutex
+	pending  []*cargo
+	flying   bool
+	producer string
+	flight   uint64
+}
+
+// cargo is the part of one Enqueue call for one tag.
+type cargo struct {
+	args []any // id, when, body per job
+	size int
+	// done is closed after letters or err is set.
+	done    chan struct{}
+	letters string
+	err     error
+}
+
+const (
+	// flightJobs and flightBytes bound what goes into one flight, unless one
+	// cargo alone is larger.
+	flightJobs  = 1000
+	flightBytes = 4 << 20
+)
+
+// board hands cargo over to the lane.
+func (b *Backend) board(t *tag, c *cargo) error {
+	l := &t.lane
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.flying {
+		if err := b.begin(); err != nil {
+			return err
+		}
+		l.flying = true
+		go b.fly(t)
+	}
+	l.pending = append(l.pending, c)
+	return nil
+}
+
+// unboard takes back cargo that has not left yet.
+func (t *tag) unboard(c *cargo) {
+	t.lane.mu.Lock()
+	defer t.lane.mu.Unlock()
+	for i, waiting := range t.lane.pending {
+		if waiting == c {
+			t.lane.pending = append(t.lane.pending[:i], t.lane.pending[i+1:]...)
+			return
+		}
+	}
+}
+
+// fly carries flights until nothing is left.
+func (b *Backend) fly(t *tag) {
+	defer b.running.Done()
+	l := &t.lane
+	for {
+		l.mu.Lock()
+		n, jobs, size := 0, 0, 0
+		for n < len(l.pending) {
+			c := l.pending[n]
+			if n > 0 && (jobs+len(c.args)/3 > flightJobs || size+c.size > flightBytes) {
+				break
+			}
+			jobs, size, n = jobs+len(c.args)/3, size+c.size, n+1
+		}
+		if n == 0 {
+			l.flying = false
+			l.pending = nil
+			l.mu.Unlock()
+			return
+		}
+		cargos := l.pending[:n:n]
+		l.pending = l.pending[n:]
+		if l.producer == "" {
+			l.producer = rand.Text()
+		}
+		l.flight++
+		flight := l.flight
+		l.mu.Unlock()
+
+		call := t.call(enqueueScript, "e:"+l.producer, 2+3*jobs)
+		call.add(strconv.FormatUint(flight, 10), memory.Milliseconds())
+		for _, c := range cargos {
+			call.args = append(call.args, c.args...)
+		}
+		letters, err := b.flyOnce(call, size)
+		if err == nil && len(letters) != jobs {
+			err = fmt.Errorf("%w: %d answers to %d jobs", backend.ErrUnavailable, len(letters), jobs)
+		}
+		t.left.Store(-1)
+		for _, c := range cargos {
+			if err == nil {
+				n := len(c.args) / 3
+				c.letters, letters = letters[:n], letters[n:]
+			}
+			c.err = err
+			close(c.done)
+		}
+		if errors.Is(err, backend.ErrUnavailable) {
+			// Those who boarded meanwhile have waited as long as they should.
+			l.mu.Lock()
+			waiting := l.pending
+			l.pending = nil
+			l.mu.Unlock()
+			for _, c := range waiting {
+				c.err = err
+				close(c.done)
+			}
+		}
+	}
+}
+
+// flyOnce carries one flight and repeats it, under the same number, while the
+// time for it lasts.
+func (b *Backend) flyOnce(c *call, size int) (string, error) {
+	limit := b.config.Timeout + time.Duration(size)*time.Second/perSecond
+	ctx := within(b.ctx, limit)
+	pause := 10 * time.Millisecond
+	sent := c.args
+	for try := 0; ; try++ {
+		c.args = sent
+		do(ctx, b.client, []*call{c})
+		reply, err := c.result()
+		if err == nil {
+			letters, ok := reply.(string)
+			if !ok {
+				return "", fmt.Errorf("%w: the store answered %T", backend.ErrUnavailable, reply)
+			}
+			return letters, nil
+		}
+		err = classify(err)
+		if deadline, _ := ctx.Deadline(); try == 3 || !errors.Is(err, backend.ErrUnavailable) || time.Until(deadline) < pause {
+			return "", err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-b.ctx.Done():
+			timer.Stop()
+			return "", backend.ErrClosed
+		}
+		pause *= 3
+	}
+}
+
+// collect waits for cargo.
+func (b *Backend) collect(ctx context.Context, t *tag, c *cargo) error {
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		t.unboard(c)
+		return ended(ctx)
+	}
+}

@@ -1,0 +1,268 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// plan is how the jobs of one Lease call are shared out between the tags. A
+// repeated call must follow the plan of the first, or it could take more.
+type plan struct {
+	token  string
+	shares map[*tag]int
+}
+
+// plans remembers the last plan of each worker of this process.
+type plans struct {
+	mu   sync.Mutex
+	last map[string]plan
+	turn int
+}
+
+// fresh is how long what a lease saw of a queue decides where the next one asks
+// first.
+const fresh = 100 * time.Millisecond
+
+// share answers the plan of a request. The first queue that may have jobs gets
+// all, divided between its shards; what it cannot give, the others are asked
+// for in a second round.
+func (p *plans) share(request *backend.LeaseRequest, queues []*queue) map[*tag]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if last := p.last[request.Worker]; last.token == request.Token {
+		return last.shares
+	}
+	shares := map[*tag]int{}
+	now := time.Now().UnixMilli()
+	for _, q := range queues {
+		var likely []*tag
+		for _, t := range q.tags {
+			if t.left.Load() != 0 || now-t.seenAt.Load() > fresh.Milliseconds() {
+				likely = append(likely, t)
+			}
+		}
+		if len(likely) > 0 {
+			p.turn++
+			divide(shares, likely, request.Max, p.turn)
+			break
+		}
+	}
+	if len(shares) == 0 {
+		divide(shares, queues[0].tags, request.Max, p.turn)
+	}
+	if p.last == nil {
+		p.last = map[string]plan{}
+	}
+	p.last[request.Worker] = plan{request.Token, shares}
+	return shares
+}
+
+func divide(shares map[*tag]int, tags []*tag, n, turn int) {
+	for i := range tags {
+		share := n / len(tags)
+		if i < n%len(tags) {
+			share++
+		}
+		shares[tags[(i+turn)%len(tags)]] = share
+	}
+}
+
+func (p *plans) forget(worker string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.last, worker)
+}
+
+// Lease implements backend.Consumer.
+func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (backend.LeaseReply, error) {
+	var reply backend.LeaseReply
+	if err := request.Check(); err != nil {
+		return reply, b.fail("lease", "", err)
+	}
+	queues, err := b.enter(ctx, request.Queues)
+	if err != nil {
+		return reply, b.fail("lease", "", err)
+	}
+	var tags []*tag
+	for _, q := range queues {
+		tags = append(tags, q.tags...)
+	}
+	shares := b.plans.share(&request, queues)
+	keys := slices.Compact(slices.Sorted(slices.Values(request.Unblock)))
+
+	shots, err := b.leaseRound(ctx, &request, 1, tags, shares, keys)
+	if err != nil {
+		return backend.LeaseReply{}, err
+	}
+	total, repeated := 0, false
+	var rest []*tag
+	for i, shot := range shots {
+		total += len(shot.ids)
+		repeated = repeated || shot.repeated
+		if shot.left > 0 || (len(keys) > 0 && len(shot.blocked) > 0 && !shot.paused) {
+			rest = append(rest, tags[i])
+		}
+		shot.merge(&reply, tags[i])
+	}
+	if missing := request.Max - total; missing > 0 && len(rest) > 0 && !repeated {
+		second := secondShares(rest, missing)
+		rest = slices.DeleteFunc(rest, func(t *tag) bool { return second[t] == 0 })
+		more, err := b.leaseRound(ctx, &request, 2, rest, second, keys)
+		if err != nil {
+			return backend.LeaseReply{}, err
+		}
+		for i, shot := range more {
+			shot.merge(&reply, rest[i])
+		}
+	}
+	reply.More = slices.ContainsFunc(tags, func(t *tag) bool { return t.left.Load() > 0 })
+	for i := range reply.Leases {
+		reply.Leases[i].Token = request.Token
+	}
+	reply.Blocked = distinct(reply.Blocked)
+	return reply, nil
+}
+
+// distinct orders the keys of blocked jobs of several tags, each once, and at
+// most as many as a reply lists.
+func distinct(keys []string) []string {
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	return keys[:min(len(keys), backend.MaxBlockedKeys)]
+}
+
+// secondShares asks tags in order for what they said is left.
+func secondShares(tags []*tag, missing int) map[*tag]int {
+	shares := map[*tag]int{}
+	for _, t := range tags {
+		share := min(missing, max(1, int(t.left.Load())))
+		shares[t] = share
+		missing -= share
+	}
+	return shares
+}
+
+// shot is the answer of one tag.
+type shot struct {
+	now, next, expires int64
+	left               int64
+	paused, repeated   bool
+	blocked            []any
+	ids, bodies, past  []any
+}
+
+func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest, part int, tags []*tag, shares map[*tag]int, keys []string) ([]*shot, error) {
+	count := "0"
+	if len(tags) > 1 || part > 1 {
+		count = "1"
+	}
+	calls := make([]*call, len(tags))
+	for i, t := range tags {
+		c := t.call(leaseScript, "l:"+request.Worker, 8+len(keys))
+		c.add(request.Token, part, shares[t], request.Duration.Milliseconds(), b.retention,
+			memory.Milliseconds(), backend.MaxBlockedKeys, count)
+		for _, key := range keys {
+			c.add(key)
+		}
+		calls[i] = c
+	}
+	if err := b.run(ctx, calls...); err != nil {
+		return nil, b.fail("lease", "", err)
+	}
+	shots := make([]*shot, len(tags))
+	for i, c := range calls {
+		reply, err := c.result()
+		if err != nil {
+			return nil, b.fail("lease", tags[i].queue, err)
+		}
+		shots[i], err = readShot(reply)
+		if err != nil {
+			return nil, b.fail("lease", tags[i].queue, err)
+		}
+		if dropped := shots[i].dropped(reply); dropped > 0 {
+			b.log.Error("ids were dropped whose jobs are not stored any more", "queue", tags[i].queue, "dropped", dropped)
+		}
+		tags[i].left.Store(shots[i].left)
+		tags[i].seenAt.Store(time.Now().UnixMilli())
+	}
+	return shots, nil
+}
+
+const shotSize = 11
+
+func (s *shot) dropped(reply any) int64 { return asInt(reply.([]any)[5]) }
+
+func readShot(reply any) (*shot, error) {
+	r, ok := reply.([]any)
+	if !ok || len(r) != shotSize {
+		return nil, fmt.Errorf("%w: the lease was answered by %T", backend.ErrUnavailable, reply)
+	}
+	s := &shot{
+		now: asInt(r[0]), next: asInt(r[1]), left: asInt(r[2]),
+		paused: asInt(r[3]) == 1, repeated: asInt(r[4]) == 1, expires: asInt(r[6]),
+	}
+	s.blocked, _ = r[7].([]any)
+	s.ids, _ = r[8].([]any)
+	s.bodies, _ = r[9].([]any)
+	s.past, _ = r[10].([]any)
+	if len(s.bodies) != len(s.ids) {
+		return nil, fmt.Errorf("%w: %d jobs with %d bodies", backend.ErrUnavailable, len(s.ids), len(s.bodies))
+	}
+	return s, nil
+}
+
+func (s *shot) merge(reply *backend.LeaseReply, t *tag) {
+	reply.Now = time.UnixMilli(s.now)
+	if s.next > 0 {
+		if next := time.UnixMilli(s.next); reply.NextDue.IsZero() || next.Before(reply.NextDue) {
+			reply.NextDue = next
+		}
+	}
+	if s.paused && !slices.Contains(reply.Paused, t.queue) {
+		reply.Paused = append(reply.Paused, t.queue)
+	}
+	for _, key := range s.blocked {
+		reply.Blocked = append(reply.Blocked, asString(key))
+	}
+	reply.Leases = slices.Grow(reply.Leases, len(s.ids))
+	expires := time.UnixMilli(s.expires)
+	for i := range s.ids {
+		lease := backend.Lease{ExpiresAt: expires}
+		id := asString(s.ids[i])
+		lease.Job.ID, lease.Job.Queue = id, t.queue
+		err := decodeBody(asString(s.bodies[i]), &lease.Job)
+		if i < len(s.past) {
+			var bad error
+			lease.History, lease.Crashes, bad = decodeHistory(asString(s.past[i]))
+			err = errors.Join(err, bad)
+		}
+		if err != nil {
+			lease.Job = backend.Job{ID: id, Queue: t.queue}
+			lease.Err = fmt.Errorf("%w: %w", backend.ErrRejected, err)
+		}
+		reply.Leases = append(reply.Leases, lease)
+	}
+}
+
+func asInt(v any) int64 {
+	switch v := v.(type) {
+	case int64:
+		return v
+	case string:
+		n, _ := strconv.ParseInt(v, 10, 64)
+		return n
+	}
+	return 0
+}
+
+func asString(v any) string {
+	s, _ := v.(string)
+	return s
+}

@@ -1,0 +1,148 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// act runs a script on ids, tag by tag, and reads one letter per id.
+func (b *Backend) act(ctx context.Context, op, queueName string, ids []string, s *script, first []any, read func(letter byte, result *backend.ActResult)) ([]backend.ActResult, error) {
+	if err := backend.CheckQueue(queueName); err != nil {
+		return nil, b.fail(op, "", err)
+	}
+	if n := len(ids); n > backend.MaxBatch {
+		return nil, b.fail(op, queueName, fmt.Errorf("%w: %d ids in one call, %d are allowed", backend.ErrRejected, n, backend.MaxBatch))
+	}
+	q, _, err := b.find(ctx, queueName)
+	if err != nil {
+		return nil, b.fail(op, queueName, err)
+	}
+	results := make([]backend.ActResult, len(ids))
+	parts := split(len(ids), func(i int) *tag { return q.tagOf(ids[i]) })
+	calls := make([]*call, len(parts))
+	for n, p := range parts {
+		c := p.tag.call(s, "", len(first)+len(p.at))
+		c.add(first...)
+		for _, i := range p.at {
+			c.add(ids[i])
+		}
+		calls[n] = c
+	}
+	if err := b.run(ctx, calls...); err != nil {
+		return nil, b.fail(op, queueName, err)
+	}
+	for n, p := range parts {
+		reply, err := calls[n].result()
+		letters := asString(reply)
+		if err == nil && len(letters) != len(p.at) {
+			err = fmt.Errorf("%w: %d answers to %d ids", backend.ErrUnavailable, len(letters), len(p.at))
+		}
+		if err != nil {
+			return nil, b.fail(op, queueName, err)
+		}
+		p.tag.left.Store(-1)
+		for k, i := range p.at {
+			results[i].ID = ids[i]
+			if letters[k] == '-' {
+				results[i].Err = &backend.Error{Op: op, Queue: queueName, ID: ids[i], Err: backend.ErrNotFound}
+				continue
+			}
+			results[i].State = stateOf[letters[k]]
+			read(letters[k], &results[i])
+		}
+	}
+	return results, nil
+}
+
+// refuse says that the state of a job does not allow an act.
+func refuse(op, queueName string, result *backend.ActResult) {
+	result.Err = &backend.Error{
+		Op: op, Queue: queueName, ID: result.ID,
+		Err: fmt.Errorf("%w: it is %s", backend.ErrState, result.State),
+	}
+}
+
+// Cancel implements backend.Operator.
+func (b *Backend) Cancel(ctx context.Context, queueName string, ids []string) ([]backend.ActResult, error) {
+	var running []string
+	results, err := b.act(ctx, "cancel", queueName, ids, cancelScript, []any{b.retention}, func(letter byte, result *backend.ActResult) {
+		switch letter {
+		case 'R':
+			running = append(running, result.ID)
+		case 'C', 'D':
+			refuse("cancel", queueName, result)
+		}
+	})
+	if err == nil {
+		b.tell(ctx, backend.CommandCancel, queueName, running)
+	}
+	return results, err
+}
+
+// Retry implements backend.Operator.
+func (b *Backend) Retry(ctx context.Context, queueName string, ids []string) ([]backend.ActResult, error) {
+	return b.act(ctx, "retry", queueName, ids, retryScript, nil, func(letter byte, result *backend.ActResult) {
+		if letter != 'w' {
+			refuse("retry", queueName, result)
+		}
+	})
+}
+
+// Delete implements backend.Operator.
+func (b *Backend) Delete(ctx context.Context, queueName string, ids []string) ([]backend.ActResult, error) {
+	return b.act(ctx, "delete", queueName, ids, deleteScript, nil, func(letter byte, result *backend.ActResult) {
+		if letter == 'R' {
+			refuse("delete", queueName, result)
+			return
+		}
+		result.State = ""
+	})
+}
+
+// RunNow implements backend.Operator.
+func (b *Backend) RunNow(ctx context.Context, queueName string, ids []string) ([]backend.ActResult, error) {
+	return b.act(ctx, "run now", queueName, ids, runNowScript, nil, func(letter byte, result *backend.ActResult) {
+		if letter != 'w' {
+			refuse("run now", queueName, result)
+		}
+	})
+}
+
+// Pause implements backend.Operator.
+func (b *Backend) Pause(ctx context.Context, queueName string) error {
+	return b.setPaused(ctx, "pause", queueName, pauseScript)
+}
+
+// Resume implements backend.Operator.
+func (b *Backend) Resume(ctx context.Context, queueName string) error {
+	return b.setPaused(ctx, "resume", queueName, resumeScript)
+}
+
+func (b *Backend) setPaused(ctx context.Context, op, queueName string, s *script) error {
+	if err := backend.CheckQueue(queueName); err != nil {
+		return b.fail(op, "", err)
+	}
+	q, found, err := b.find(ctx, queueName)
+	if err == nil && !found {
+		_, err = b.enter(ctx, []string{queueName})
+	}
+	if err != nil {
+		return b.fail(op, queueName, err)
+	}
+	calls := make([]*call, len(q.tags))
+	for i, t := range q.tags {
+		calls[i] = t.call(s, "", 0)
+		t.left.Store(-1)
+	}
+	if err := b.run(ctx, calls...); err != nil {
+		return b.fail(op, queueName, err)
+	}
+	for _, c := range calls {
+		if _, err := c.result(); err != nil && !isNil(err) {
+			return b.fail(op, queueName, err)
+		}
+	}
+	return nil
+}

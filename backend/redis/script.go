@@ -1,0 +1,195 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha1"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+//go:embed scripts/*.lua scripts/lib/*.lua
+var sources embed.FS
+
+// script is one verb in Lua. The head of its file says which keys it is given
+// and which shared pieces it uses; from that its full source is put together.
+type script struct {
+	name   string
+	index  int
+	source string
+	sha    string
+	// keys are the words of the KEYS line; "waiting" stands for five keys and
+	// "last" for the memory of one caller, which comes last.
+	keys []string
+	last bool
+}
+
+var scripts []*script
+
+func load(name string) *script {
+	s, err := compose(name)
+	if err != nil {
+		panic("redis: " + err.Error())
+	}
+	s.index = len(scripts)
+	scripts = append(scripts, s)
+	return s
+}
+
+var (
+	enqueueScript  = load("enqueue")
+	leaseScript    = load("lease")
+	settleScript   = load("settle")
+	renewScript    = load("renew")
+	sweepScript    = load("sweep")
+	ringScript     = load("ring")
+	cancelScript   = load("cancel")
+	retryScript    = load("retry")
+	deleteScript   = load("delete")
+	runNowScript   = load("run_now")
+	pauseScript    = load("pause")
+	resumeScript   = load("resume")
+	jobScript      = load("job")
+	jobsScript     = load("jobs")
+	queueScript    = load("queue")
+	announceScript = load("announce")
+	workersScript  = load("workers")
+)
+
+// levels is the number of priorities, each with a list of its own.
+const levels = 5
+
+func compose(name string) (*script, error) {
+	body, err := sources.ReadFile("scripts/" + name + ".lua")
+	if err != nil {
+		return nil, err
+	}
+	s := &script{name: name}
+	var uses []string
+	for line := range strings.Lines(string(body)) {
+		words := strings.Fields(strings.TrimPrefix(line, "--"))
+		if !strings.HasPrefix(line, "--") {
+			break
+		}
+		if len(words) == 0 {
+			continue
+		}
+		switch words[0] {
+		case "KEYS":
+			s.keys = words[1:]
+		case "USES":
+			uses = words[1:]
+		}
+	}
+	if len(s.keys) == 0 {
+		return nil, fmt.Errorf("script %s names no keys", name)
+	}
+
+	var full strings.Builder
+	n := 0
+	for _, key := range s.keys {
+		if key == "waiting" {
+			full.WriteString("local W = {")
+			for level := range levels {
+				n++
+				fmt.Fprintf(&full, "[%d]=KEYS[%d],", level, n)
+			}
+			full.WriteString("}\n")
+			continue
+		}
+		n++
+		fmt.Fprintf(&full, "local %s = KEYS[%d]\n", strings.ToUpper(key), n)
+		s.last = s.last || key == "last"
+	}
+	full.WriteString("local RETENTION\n")
+	for _, use := range uses {
+		piece, err := sources.ReadFile("scripts/lib/" + use + ".lua")
+		if err != nil {
+			return nil, fmt.Errorf("script %s: %w", name, err)
+		}
+		full.Write(piece)
+	}
+	full.Write(body)
+	s.source = stripComments(full.String())
+	sum := sha1.Sum([]byte(s.source))
+	s.sha = hex.EncodeToString(sum[:])
+	return s, nil
+}
+
+// stripComments drops the lines that are comments only: every server keeps the
+// source.
+func stripComments(source string) string {
+	var out strings.Builder
+	for line := range strings.Lines(source) {
+		if text := strings.TrimSpace(line); text != "" && !strings.HasPrefix(text, "--") {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// call is one run of a script.
+type call struct {
+	script *script
+	args   []any // as sent: "evalsha", the digest, the number of keys, the keys, the arguments
+	cmd    *goredis.Cmd
+}
+
+// head is the part of a call that is the same for all calls of a script on a
+// tag.
+func (s *script) head(keyOf func(what string) string) []any {
+	keys := make([]any, 0, len(s.keys)+levels)
+	for _, key := range s.keys {
+		switch key {
+		case "waiting":
+			for level := range levels {
+				keys = append(keys, keyOf(fmt.Sprintf("w%d", level-2)))
+			}
+		case "last":
+		default:
+			keys = append(keys, keyOf(key))
+		}
+	}
+	n := len(keys)
+	if s.last {
+		n++
+	}
+	return append([]any{"evalsha", s.sha, n}, keys...)
+}
+
+// result is the reply, or the error of this call alone.
+func (c *call) result() (any, error) { return c.cmd.Result() }
+
+// do runs calls in one round trip; a second one follows if a server did not
+// know a script. Errors stay with their calls.
+func do(ctx context.Context, client goredis.UniversalClient, calls []*call) {
+	send := func(calls []*call) {
+		for _, c := range calls {
+			c.cmd = goredis.NewCmd(ctx, c.args...)
+		}
+		if len(calls) == 1 {
+			_ = client.Process(ctx, calls[0].cmd)
+			return
+		}
+		pipe := client.Pipeline()
+		for _, c := range calls {
+			_ = pipe.Process(ctx, c.cmd)
+		}
+		_, _ = pipe.Exec(ctx)
+	}
+	send(calls)
+	var unknown []*call
+	for _, c := range calls {
+		if err := c.cmd.Err(); err != nil && goredis.HasErrorPrefix(err, "NOSCRIPT") {
+			args := append([]any{"eval", c.script.source}, c.args[2:]...)
+			unknown = append(unknown, c)
+			c.args = args
+		}
+	}
+	if len(unknown) > 0 {
+		send(unknown)
+	}
+}

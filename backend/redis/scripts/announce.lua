@@ -1,0 +1,13 @@
+-- announce publishes a worker's record and forgets those that are overdue.
+--
+-- KEYS     workers expire
+-- USES     base
+-- ARGV     worker, ttl in ms, record
+-- RETURNS  nothing
+-- COST     O(log workers), and O(overdue), at most 100
+local old = call('ZRANGEBYSCORE', EXPIRE, '-inf', now, 'LIMIT', 0, 100)
+call('HLEN', WORKERS)
+each('ZREM', EXPIRE, old)
+each('HDEL', WORKERS, old)
+call('HSET', WORKERS, ARGV[1], string.format('%.0f', now) .. ':' .. ARGV[3])
+call('ZADD', EXPIRE, now + ARGV[2], ARGV[1])

@@ -1,0 +1,33 @@
+-- delete removes jobs that are not running.
+--
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta
+-- USES     base waiting final state ghosts
+-- ARGV     ids
+-- RETURNS  one letter per id: x deleted, R running, - no such job
+-- COST     O(ids)
+local letters = {}
+for i = 1, #ARGV do
+  local id, letter = ARGV[i], '-'
+  local body = call('HGET', JOBS, id)
+  if body then
+    local state, value = stateof(id)
+    letter = 'x'
+    if state == 'running' then
+      letter = 'R'
+    elseif FINAL[state] then
+      forget(state, { id })
+    else
+      if state == 'scheduled' then
+        call('ZREM', SCHEDULED, id)
+      elseif state == 'blocked' then
+        unblock(id, value)
+      else
+        haunt(levelof(body), id)
+      end
+      call('HDEL', JOBS, id)
+      call('HDEL', HISTORY, id)
+    end
+  end
+  letters[i] = letter
+end
+return table.concat(letters)

@@ -1,0 +1,189 @@
+-- lease hands out waiting jobs to one worker, after it has returned expired
+-- leases and moved due jobs.
+--
+-- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell last
+-- USES     base bell waiting promote history final grace reclaim blockedkeys
+-- ARGV     token, part, max, duration in ms, retention, memory in ms, blocked keys to list, count ("1": say
+--          exactly how many are left), then the keys to unblock
+-- RETURNS  now, next due (0 for none), left, paused, repeated, ids dropped, expiry, blocked keys, ids, bodies, histories
+--
+-- A call that repeats the last one's token with a part that is not higher takes
+-- nothing and answers what is still held under the token. With a higher part it
+-- takes more under the same token.
+--
+-- COST     O(jobs handed out) and, bounded by 1000 each, O(expired + due)
+local token, part, max, duration = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+RETENTION = ARGV[5]
+
+local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts')
+local paused, ghosts = meta[1], tonumber(meta[4] or 0)
+local last = call('GET', LAST)
+local histories = call('HLEN', HISTORY) > 0
+call('HLEN', RUNNING) -- of a wrong type it ends the script here
+local anyblocked = call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
+local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
+local expires = now + duration
+local same = last and string.sub(last, 1, #token + 1) == token .. '\n'
+local given = same and string.sub(last, #token + 2) or '' -- the last part and the ids, a line each
+local repeated = same and part <= tonumber(string.match(given, '^%d+'))
+given = string.match(given, '^%d+\n(.*)$') or ''
+
+local ids, levels, more = {}, {}, false
+local want = repeated and 0 or max
+local grace, stale, changed = 0, false, false
+call('HDEL', META, '') -- a first write that a full store allows, after which it allows all
+
+if repeated then
+  local names = {}
+  for id in string.gmatch(given, '[^\n]+') do names[#names + 1] = id end
+  for i, record in ipairs(fields(RUNNING, names)) do
+    if record and string.sub(record, 3, #token + 3) == token .. '\0' then
+      ids[#ids + 1] = names[i]
+      local score = tonumber(call('ZSCORE', LEASES, names[i]) or now)
+      if score < expires or #ids == 1 then expires = score end
+    end
+  end
+  grace = tonumber(meta[3] or 0)
+else
+  if head then
+    grace, stale, changed = graceof(meta[2], meta[3], duration)
+    if tonumber(head) <= now and grace <= now then
+      if reclaim(1000) == 1000 then more = true end
+      histories = call('HLEN', HISTORY) > 0
+      head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
+    end
+  else
+    stale = now - tonumber(meta[2] or 0) > 500
+  end
+end
+
+local due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
+if due and tonumber(due) <= now * 8 + 7 then
+  if promote(1000) == 1000 then more = true end
+  due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
+end
+
+local asked, before = want, #ids
+local members, freed = {}, {}            -- of blocked jobs that are handed out
+local taken, spent, gone = {}, {}, 0     -- entries to cut off per level; ghosts among them
+if not paused then
+  if anyblocked then checklists() end
+  if anyblocked and #ARGV > 8 then
+    for i = 9, #ARGV do
+      if want == 0 then break end
+      local key = ARGV[i]
+      local found = call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, want)
+      for _, member in ipairs(found) do
+        local id = string.sub(member, #key + 3)
+        ids[#ids + 1] = id
+        levels[#ids] = 4 - tonumber(string.sub(member, #key + 2, #key + 2))
+        members[#members + 1] = member
+        freed[#freed + 1] = id
+      end
+      want = want - #found
+    end
+  end
+
+  local looked = 0
+  for level = 4, 0, -1 do
+    local offset = 0
+    while true do
+      local page = call('LRANGE', W[level], offset, offset + want)
+      local n = math.min(#page, want)
+      local spooks
+      if ghosts > gone and n > 0 then
+        local names = {}
+        for i = 1, n do names[i] = level .. page[i] end
+        spooks = fields(GHOSTS, names)
+      end
+      for i = 1, n do
+        local id = page[i]
+        local name = spooks and spooks[i] and level .. id
+        if name and tonumber(spooks[i]) > (spent[name] or 0) then
+          spent[name], gone = (spent[name] or 0) + 1, gone + 1
+        else
+          ids[#ids + 1] = id
+          levels[#ids] = level
+        end
+      end
+      local full = #page > n
+      offset, looked = offset + n, looked + n
+      want = asked - (#ids - before)
+      if not full then break end
+      if want == 0 or looked > 20000 then
+        more = true
+        break
+      end
+    end
+    if offset > 0 then taken[level] = offset end
+    if more and (want == 0 or looked > 20000) then break end
+  end
+end
+
+local bodies, dropped = fields(JOBS, ids), 0
+for i = 1, #ids do
+  if not bodies[i] then dropped = dropped + 1 end
+end
+if dropped > 0 then
+  local present, there, kept = {}, {}, {}
+  for i = 1, #ids do
+    if bodies[i] then
+      present[#present + 1], there[#there + 1] = ids[i], bodies[i]
+      kept[#present] = levels[i]
+    end
+  end
+  ids, bodies, levels = present, there, kept
+end
+local past = histories and fields(HISTORY, ids) or {}
+for i = 1, #past do past[i] = past[i] or '' end
+
+each('ZREM', BLOCKED, members)
+each('HDEL', BLOCKEDON, freed)
+for level, n in pairs(taken) do call('LTRIM', W[level], n, -1) end
+if gone > 0 then
+  for name, n in pairs(spent) do
+    if call('HINCRBY', GHOSTS, name, -n) <= 0 then call('HDEL', GHOSTS, name) end
+  end
+  call('HINCRBY', META, 'ghosts', -gone)
+end
+if not repeated then
+  if #ids > 0 then
+    local leases, records = {}, {}
+    local tail = token .. '\0'
+    for i, id in ipairs(ids) do
+      leases[2 * i - 1], leases[2 * i] = expires, id
+      records[2 * i - 1], records[2 * i] = id, '0' .. levels[i] .. tail
+    end
+    each('ZADD', LEASES, leases)
+    each('HSET', RUNNING, records)
+    if not head then head = expires end
+  end
+  if given ~= '' then given = given .. '\n' end
+  call('SET', LAST, token .. '\n' .. part .. '\n' .. given .. table.concat(ids, '\n'), 'PX', ARGV[6])
+  if stale or changed then leavebeat(grace, changed) end
+end
+
+if more and not paused or (due and asked > 0 and want == 0) then
+  ring()
+elseif rung then
+  call('DEL', BELL)
+end
+
+local soon = 0
+if due then soon = math.floor(due / 8) end
+if head then
+  local reclaims = math.max(tonumber(head), grace)
+  if soon == 0 or reclaims < soon then soon = reclaims end
+end
+local left = 0
+if more and not paused then
+  left = 1
+  if ARGV[8] == '1' then
+    local n = gone - ghosts
+    for level = 0, 4 do n = n + call('LLEN', W[level]) end
+    left = math.max(left, n)
+  end
+end
+local keys = {}
+if anyblocked then keys = blockedkeys(tonumber(ARGV[7])) end
+return { now, soon, left, paused and 1 or 0, repeated and 1 or 0, dropped, expires, keys, ids, bodies, past }

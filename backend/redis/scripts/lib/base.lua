@@ -1,0 +1,28 @@
+-- base: the store's clock in milliseconds, and commands on long lists in
+-- chunks that the stack of Lua can hold. An even chunk keeps pairs together.
+local call = redis.call
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local CHUNK = 1000
+
+local function each(command, key, list)
+  for i = 1, #list, CHUNK do
+    call(command, key, unpack(list, i, math.min(i + CHUNK - 1, #list)))
+  end
+end
+
+-- fields reads many fields of a hash; a missing one is false.
+local function fields(key, list)
+  local n = #list
+  if n <= CHUNK then
+    if n == 0 then return {} end
+    return call('HMGET', key, unpack(list))
+  end
+  local all = {}
+  for i = 1, n, CHUNK do
+    local part = call('HMGET', key, unpack(list, i, math.min(i + CHUNK - 1, n)))
+    for j = 1, #part do all[i + j - 1] = part[j] end
+  end
+  return all
+end

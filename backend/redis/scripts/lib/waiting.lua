@@ -1,0 +1,29 @@
+-- waiting: the lists of waiting ids, by level: 0 for the lowest priority to 4
+-- for the highest. lines gathers ids per level until they are pushed.
+local function lines()
+  return { [0] = {}, {}, {}, {}, {} }
+end
+
+-- checklists ends the script if a list is of a wrong type.
+local function checklists()
+  for level = 0, 4 do call('LLEN', W[level]) end
+end
+
+local function append(line)
+  for level = 0, 4 do each('RPUSH', W[level], line[level]) end
+end
+
+-- prepend puts the ids to the front, so that the first of them comes first.
+local function prepend(line)
+  for level = 0, 4 do
+    local ids, back = line[level], {}
+    for i = #ids, 1, -1 do back[#back + 1] = ids[i] end
+    each('LPUSH', W[level], back)
+  end
+end
+
+-- levelof reads the level from the header of a body.
+local function levelof(body)
+  local first = body and string.byte(body, 1) or 64
+  return math.min(4, math.floor(first / 32))
+end

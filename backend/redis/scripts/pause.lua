@@ -1,0 +1,8 @@
+-- pause stops the hand-out of a queue's jobs.
+--
+-- KEYS     meta bell
+-- ARGV     none
+-- RETURNS  nothing
+-- COST     O(1)
+redis.call('HSET', META, 'paused', 1)
+redis.call('DEL', BELL)

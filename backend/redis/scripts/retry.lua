@@ -1,0 +1,33 @@
+-- retry makes dead and cancelled jobs wait again, with attempts and crashes at 0.
+--
+-- KEYS     jobs waiting scheduled running history blockedon completed cancelled dead meta bell
+-- USES     base bell waiting promote history final state
+-- ARGV     ids
+-- RETURNS  one letter per id: w waiting now, - no such job, else the state that does not allow it
+-- COST     O(ids)
+local LETTERS = { running = 'R', scheduled = 'S', blocked = 'B', completed = 'C', waiting = 'W' }
+checklists()
+promote(1000)
+local letters, line, any = {}, lines(), false
+for i = 1, #ARGV do
+  local id, letter = ARGV[i], '-'
+  local body = call('HGET', JOBS, id)
+  if body then
+    local state = stateof(id)
+    letter = LETTERS[state] or 'w'
+    if letter == 'w' then
+      unretire(state, { id })
+      local blob = call('HGET', HISTORY, id)
+      if blob then
+        blob = string.rep('\0', 5) .. string.sub(sane(blob), 6)
+        if blob == NOHISTORY then call('HDEL', HISTORY, id) else call('HSET', HISTORY, id, blob) end
+      end
+      local level = levelof(body)
+      call('RPUSH', W[level], id)
+      any = true
+    end
+  end
+  letters[i] = letter
+end
+if any then ring() end
+return table.concat(letters)

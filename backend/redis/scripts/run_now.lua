@@ -1,0 +1,31 @@
+-- run_now makes scheduled and blocked jobs wait for a worker at once.
+--
+-- KEYS     jobs waiting scheduled running blocked blockedon completed cancelled dead ghosts meta bell
+-- USES     base bell waiting promote state ghosts
+-- ARGV     ids
+-- RETURNS  one letter per id: w waiting, - no such job, else the state that does not allow it
+-- COST     O(ids)
+local LETTERS = { running = 'R', completed = 'C', cancelled = 'X', dead = 'D' }
+checklists()
+promote(1000)
+local letters, any = {}, false
+for i = 1, #ARGV do
+  local id, letter = ARGV[i], '-'
+  local body = call('HGET', JOBS, id)
+  if body then
+    local state, value = stateof(id)
+    letter = LETTERS[state] or 'w'
+    if state == 'scheduled' then
+      call('ZREM', SCHEDULED, id)
+      call('RPUSH', W[levelof(body)], id)
+      any = true
+    elseif state == 'blocked' then
+      unblock(id, value)
+      call('RPUSH', W[levelof(body)], id)
+      any = true
+    end
+  end
+  letters[i] = letter
+end
+if any then ring() end
+return table.concat(letters)

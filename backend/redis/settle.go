@@ -1,0 +1,238 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// part is what of a batch concerns one tag; split divides a batch, in the
+// order in which the tags first come.
+type part struct {
+	tag *tag
+	at  []int
+}
+
+func split(n int, tagOf func(i int) *tag) []*part {
+	var parts []*part
+	byTag := map[*tag]*part{}
+	var last *part
+	for i := range n {
+		t := tagOf(i)
+		if t == nil {
+			continue
+		}
+		if last == nil || last.tag != t {
+			last = byTag[t]
+			if last == nil {
+				last = &part{tag: t, at: make([]int, 0, n-i)}
+				byTag[t] = last
+				parts = append(parts, last)
+			}
+		}
+		last.at = append(last.at, i)
+	}
+	return parts
+}
+
+// tagFor is the tag of a job of a queue that was leased from, and so entered,
+// before.
+func (b *Backend) tagFor(queue, id string) *tag { return b.local(queue).tagOf(id) }
+
+// Settle implements backend.Consumer.
+func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]backend.SettleResult, error) {
+	if request.Worker == "" {
+		return nil, b.fail("settle", "", fmt.Errorf("%w: the settlement names no worker", backend.ErrRejected))
+	}
+	if n := len(request.Settlements); n > backend.MaxBatch {
+		return nil, b.fail("settle", "", fmt.Errorf("%w: %d settlements in one call, %d are allowed", backend.ErrRejected, n, backend.MaxBatch))
+	}
+	results := make([]backend.SettleResult, len(request.Settlements))
+	histories := make([]string, len(request.Settlements))
+	for i := range request.Settlements {
+		s := &request.Settlements[i]
+		err := s.Check()
+		if err == nil {
+			err = backend.CheckQueue(s.Queue)
+		}
+		if err == nil && s.History != nil {
+			histories[i], err = encodeHistory(s.History)
+		}
+		if err != nil {
+			results[i].Err = &backend.Error{Op: "settle", Queue: s.Queue, ID: s.ID, Err: err}
+		}
+	}
+	parts := split(len(results), func(i int) *tag {
+		if results[i].Err != nil {
+			return nil
+		}
+		s := &request.Settlements[i]
+		return b.tagFor(s.Queue, s.ID)
+	})
+	calls := make([]*call, len(parts))
+	for n, p := range parts {
+		c := p.tag.call(settleScript, "s:"+request.Worker, 3+4*len(p.at))
+		c.add(strconv.FormatUint(request.Call, 10), memory.Milliseconds(), b.retention)
+		for _, i := range p.at {
+			s := &request.Settlements[i]
+			c.add(s.ID, s.Token, outcome(s), histories[i])
+		}
+		calls[n] = c
+	}
+	if err := b.run(ctx, calls...); err != nil {
+		return nil, b.fail("settle", "", err)
+	}
+	for n, p := range parts {
+		reply, err := calls[n].result()
+		if err != nil {
+			return nil, b.fail("settle", p.tag.queue, err)
+		}
+		letters := asString(reply)
+		if len(letters) != len(p.at) {
+			return nil, b.fail("settle", p.tag.queue, fmt.Errorf("%w: %d answers to %d settlements; was the call number used before?", backend.ErrRejected, len(letters), len(p.at)))
+		}
+		for k, i := range p.at {
+			if letters[k] == '-' {
+				results[i].Stale = true
+			} else {
+				results[i].State = stateOf[letters[k]]
+			}
+			p.tag.left.Store(-1)
+		}
+	}
+	return results, nil
+}
+
+// outcome writes a settlement's outcome as the script takes it.
+func outcome(s *backend.Settlement) string {
+	switch s.Outcome {
+	case backend.OutcomeCompleted:
+		switch {
+		case s.Keep == 0:
+			return "C0"
+		case s.Keep < 0:
+			return "C-1"
+		}
+		return "C" + strconv.FormatInt(millis(s.Keep), 10)
+	case backend.OutcomeRetry:
+		return "R" + strconv.FormatInt(millis(s.Delay), 10)
+	case backend.OutcomeSnoozed:
+		return "S" + strconv.FormatInt(millis(s.Delay), 10)
+	case backend.OutcomeReleased:
+		return "L"
+	case backend.OutcomeBlocked:
+		return "B" + s.Key
+	case backend.OutcomeCancelled:
+		return "X"
+	}
+	return "D"
+}
+
+// Renew implements backend.Consumer.
+func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]backend.RenewResult, error) {
+	if err := backend.CheckLease(request.Duration); err != nil {
+		return nil, b.fail("renew", "", err)
+	}
+	if n := len(request.Leases); n > backend.MaxBatch {
+		return nil, b.fail("renew", "", fmt.Errorf("%w: %d leases in one call, %d are allowed", backend.ErrRejected, n, backend.MaxBatch))
+	}
+	results := make([]backend.RenewResult, len(request.Leases))
+	for i := range request.Leases {
+		held := &request.Leases[i]
+		err := backend.CheckQueue(held.Queue)
+		if err == nil && len(held.Progress) > backend.MaxPayload {
+			err = fmt.Errorf("%w: progress of %d bytes, %d are allowed", backend.ErrRejected, len(held.Progress), backend.MaxPayload)
+		}
+		if err != nil {
+			results[i].Err = &backend.Error{Op: "renew", Queue: held.Queue, ID: held.ID, Err: err}
+		}
+	}
+	parts := split(len(results), func(i int) *tag {
+		if results[i].Err != nil {
+			return nil
+		}
+		return b.tagFor(request.Leases[i].Queue, request.Leases[i].ID)
+	})
+	calls := make([]*call, len(parts))
+	for n, p := range parts {
+		c := p.tag.call(renewScript, "", 1+3*len(p.at))
+		c.add(request.Duration.Milliseconds())
+		for _, i := range p.at {
+			held := &request.Leases[i]
+			progress := ""
+			if held.Progress != nil {
+				progress = "=" + string(held.Progress)
+			}
+			c.add(held.ID, held.Token, progress)
+		}
+		calls[n] = c
+	}
+	if err := b.run(ctx, calls...); err != nil {
+		return nil, b.fail("renew", "", err)
+	}
+	for n, p := range parts {
+		reply, err := calls[n].result()
+		letters := asString(reply)
+		if err == nil && len(letters) != len(p.at) {
+			err = fmt.Errorf("%w: %d answers to %d leases", backend.ErrUnavailable, len(letters), len(p.at))
+		}
+		if err != nil {
+			return nil, b.fail("renew", p.tag.queue, err)
+		}
+		for k, i := range p.at {
+			results[i].Lost = letters[k] == '-'
+			results[i].CancelRequested = letters[k] == 'c'
+		}
+	}
+	return results, nil
+}
+
+// Sweep implements backend.Consumer.
+func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
+	var reply backend.SweepReply
+	if err := backend.CheckLease(request.Duration); err != nil {
+		return reply, b.fail("sweep", "", err)
+	}
+	if err := backend.CheckQueues(request.Queues); err != nil {
+		return reply, b.fail("sweep", "", err)
+	}
+	queues, err := b.enter(ctx, request.Queues)
+	if err != nil {
+		return reply, b.fail("sweep", "", err)
+	}
+	var calls []*call
+	for _, q := range queues {
+		for _, t := range q.tags {
+			c := t.call(sweepScript, "", 3)
+			c.add(request.Duration.Milliseconds(), b.retention, backend.MaxBlockedKeys)
+			calls = append(calls, c)
+		}
+	}
+	if err := b.run(ctx, calls...); err != nil {
+		return reply, b.fail("sweep", "", err)
+	}
+	var failed error
+	for _, c := range calls {
+		answer, err := c.result()
+		r, ok := answer.([]any)
+		if err == nil && (!ok || len(r) != 4) {
+			err = fmt.Errorf("%w: the sweep was answered by %T", backend.ErrUnavailable, answer)
+		}
+		if err != nil {
+			// One queue with a fault must not keep the others from being swept.
+			failed = b.fail("sweep", "", err)
+			continue
+		}
+		reply.Reclaimed += int(asInt(r[0]))
+		reply.Trimmed += int(asInt(r[1]))
+		reply.More = reply.More || asInt(r[2]) == 1
+		keys, _ := r[3].([]any)
+		for _, key := range keys {
+			reply.Blocked = append(reply.Blocked, asString(key))
+		}
+	}
+	reply.Blocked = distinct(reply.Blocked)
+	return reply, failed
+}
