@@ -103,6 +103,7 @@ func (f *fetcher) Receive(c actor.Context) {
 	case *waitAgain:
 		d.empty = false
 	case *blockedKeys:
+		f.tree.fetcherPulse.Store(time.Now().UnixNano())
 		if keys := f.known(m.keys); len(keys) > 0 {
 			d.unblock, d.empty = keys, false
 		}

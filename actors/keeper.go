@@ -128,6 +128,9 @@ func (k *keeper) turn(c actor.Context, what round) {
 	}
 	t, self := k.tree, c.Self()
 	k.calling = true
+	if what.full {
+		t.keeperPulse.Store(time.Now().UnixNano())
+	}
 	ctx, abort := context.WithCancel(t.callContext)
 	k.abort = abort
 	t.call(callTimeout, func(bounded context.Context) {
@@ -159,7 +162,7 @@ func (k *keeper) rounded(c actor.Context, m *rounded) {
 		k.failures = 0
 		k.beatIn(c, k.tree.config.Lease/3)
 	}
-	if len(m.blocked) > 0 {
+	if m.full {
 		c.Send(k.tree.fetcher, &blockedKeys{m.blocked})
 	}
 	if again := k.again; again != nil {

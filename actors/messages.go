@@ -72,7 +72,8 @@ type Status struct {
 	// BackendError is what the store's last failure said; empty while it
 	// answers.
 	BackendError string `json:"backend_error,omitempty"`
-	// LastProgress is when the tree last heard from its store, or failed to.
+	// LastProgress is when the actors last went round, which they do every third
+	// of a lease, whether the store answers or not.
 	LastProgress time.Time `json:"last_progress"`
 	Counts       Counts    `json:"counts"`
 }

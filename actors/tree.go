@@ -41,9 +41,10 @@ type tree struct {
 	callContext context.Context
 	endCalls    context.CancelFunc
 
-	// pulse is when the tree last heard from its store or failed to, in Unix
-	// nanoseconds; backendError is what the last failure said.
-	pulse        atomic.Int64
+	// keeperPulse is when the keeper last began a round, fetcherPulse when the
+	// fetcher last heard of one, in Unix nanoseconds.
+	keeperPulse, fetcherPulse atomic.Int64
+	// backendError is what the store's last failure said; nil while it answers.
 	backendError atomic.Pointer[string]
 	// progressPending is set while the keeper knows of unsaved progress.
 	progressPending atomic.Bool
@@ -71,7 +72,6 @@ func (t *tree) call(timeout time.Duration, f func(ctx context.Context)) {
 
 // heard notes how a call to the backend ended.
 func (t *tree) heard(op string, err error) {
-	t.pulse.Store(time.Now().UnixNano())
 	if err == nil {
 		if t.backendError.Load() != nil && t.backendError.Swap(nil) != nil {
 			t.log.Info("the job store answers again", "op", op)
@@ -148,7 +148,7 @@ func (t *tree) status() Status {
 	s := Status{
 		Worker: t.worker, State: now.state, Since: now.since,
 		Concurrency: slots, Running: runs - settled, Unconfirmed: settled,
-		LastProgress: time.Unix(0, t.pulse.Load()), Counts: t.tally.snapshot(),
+		LastProgress: time.Unix(0, min(t.keeperPulse.Load(), t.fetcherPulse.Load())), Counts: t.tally.snapshot(),
 	}
 	if by := t.stopBy.Load(); by != 0 {
 		s.StopBy = time.Unix(0, by)

@@ -38,7 +38,8 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 	t.handlerContext = jobs.WithClient(context.Background(), client)
 	t.callContext, t.endCalls = context.WithCancel(context.Background())
 	t.current.Store(&stateSince{StateStarting, t.started})
-	t.pulse.Store(t.started.UnixNano())
+	t.keeperPulse.Store(t.started.UnixNano())
+	t.fetcherPulse.Store(t.started.UnixNano())
 
 	root := &supervisor{tree: t, desk: &desk{}, roster: t.roster, box: &outbox{}, alive: map[string]bool{}}
 	props := t.props(func() actor.Actor { return root },
@@ -98,13 +99,14 @@ func (w *Worker) Report() *Report {
 	}
 }
 
-// Subscribe calls f at each change of the worker's state, one call at a time, until
-// unsubscribe is called. f must be quick; it may send messages but must not wait
-// for the worker.
-func (w *Worker) Subscribe(f func(StateChanged)) (unsubscribe func()) {
-	stream := w.tree.system.EventStream
+// Subscribe calls f at each change of state of the worker of a name in an actor
+// system, until unsubscribe is called. It may be called before the worker is
+// spawned. f is called by the worker's own goroutines: it must be quick and must
+// not wait for the worker, but it may send messages and begin a stop.
+func Subscribe(system *actor.ActorSystem, name string, f func(StateChanged)) (unsubscribe func()) {
+	stream := system.EventStream
 	subscription := stream.Subscribe(func(event any) {
-		if change, ok := event.(*StateChanged); ok && change.Worker == w.tree.worker {
+		if change, ok := event.(*StateChanged); ok && change.PID.Id == name {
 			f(*change)
 		}
 	})

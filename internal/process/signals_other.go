@@ -1,0 +1,13 @@
+//go:build !unix
+
+package process
+
+import (
+	"os"
+	"syscall"
+)
+
+var (
+	stopSignals = []os.Signal{syscall.SIGTERM, os.Interrupt}
+	quietSignal os.Signal // there is none
+)
