@@ -27,39 +27,36 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 	}
 	now := now()
 	results := make([]backend.SettleResult, len(request.Settlements))
-	released := 0
+	var released []*job
 	var q *queue
 	news := false
-	// Released jobs go to the front one by one, so the last goes first.
 	for i := range request.Settlements {
 		s := &request.Settlements[i]
-		if s.Outcome == backend.OutcomeReleased {
-			released++
-			continue
-		}
 		if q == nil || q.name != s.Queue {
 			q.tell(news)
 			q, news = b.queues[s.Queue], false
 		}
-		var tell bool
-		results[i], tell = q.settle(s, now)
-		news = news || tell
-	}
-	for i := len(request.Settlements) - 1; i >= 0 && released > 0; i-- {
-		s := &request.Settlements[i]
-		if s.Outcome != backend.OutcomeReleased {
-			continue
+		j, tell, err := q.settle(s, now)
+		switch {
+		case err != nil:
+			results[i].Err = &backend.Error{Op: "settle", Queue: s.Queue, ID: s.ID, Err: err}
+		case j == nil:
+			results[i].Stale = true
+		default:
+			results[i].State = j.state
+			if j.in == nil && j.state == backend.StateWaiting {
+				released = append(released, j)
+			}
 		}
-		released--
-		if q == nil || q.name != s.Queue {
-			q.tell(news)
-			q, news = b.queues[s.Queue], false
-		}
-		var tell bool
-		results[i], tell = q.settle(s, now)
 		news = news || tell
 	}
 	q.tell(news)
+	// Each goes to the front, so the last one goes first.
+	for _, j := range slices.Backward(released) {
+		q := b.queues[j.Queue]
+		q.waitFirst(j)
+		q.ring()
+	}
 	c.call = request.Call
 	c.results = append(c.results[:0], results...)
 	return results, nil
@@ -89,15 +86,15 @@ func (q *queue) held(id, token string) *job {
 	return j
 }
 
-// settle applies one settlement. It reports whether whoever waits for work has
-// to know.
-func (q *queue) settle(s *backend.Settlement, now int64) (result backend.SettleResult, tell bool) {
+// settle applies one settlement and returns its job, or nil if the token does
+// not hold it. A released job is then in no list: its place depends on the
+// others of the call. It reports whether whoever waits for work has to know.
+func (q *queue) settle(s *backend.Settlement, now int64) (j *job, tell bool, err error) {
 	if err := s.Check(); err != nil {
-		return backend.SettleResult{Err: &backend.Error{Op: "settle", Queue: s.Queue, ID: s.ID, Err: err}}, false
+		return nil, false, err
 	}
-	j := q.held(s.ID, s.Token)
-	if j == nil {
-		return backend.SettleResult{Stale: true}, false
+	if j = q.held(s.ID, s.Token); j == nil {
+		return nil, false, nil
 	}
 	cancelled := j.cancelRequested
 	q.lift(j)
@@ -117,8 +114,7 @@ func (q *queue) settle(s *backend.Settlement, now int64) (result backend.SettleR
 	case cancelled || s.Outcome == backend.OutcomeCancelled:
 		q.finish(j, backend.StateCancelled, 0, now)
 	case s.Outcome == backend.OutcomeReleased:
-		q.waitFirst(j)
-		tell = true
+		j.state = backend.StateWaiting
 	case s.Outcome == backend.OutcomeBlocked:
 		q.block(j, s.Key)
 		tell = true
@@ -129,5 +125,5 @@ func (q *queue) settle(s *backend.Settlement, now int64) (result backend.SettleR
 		}
 		tell = q.schedule(j, due, now)
 	}
-	return backend.SettleResult{State: j.state}, tell
+	return j, tell, nil
 }

@@ -1,0 +1,184 @@
+package backendtest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// page reads all jobs of queue "q" in a state, by pages of a size.
+func (k *kit) page(state backend.State, limit int) []string {
+	k.Helper()
+	var ids []string
+	query := backend.JobsQuery{Queue: "q", State: state, Limit: limit}
+	for pages := 0; ; pages++ {
+		page, err := k.Jobs(k.ctx, query)
+		require.NoError(k, err)
+		if limit > 0 {
+			require.LessOrEqual(k, len(page.Jobs), limit)
+		}
+		for _, j := range page.Jobs {
+			require.Equal(k, state, j.State)
+			require.Equal(k, "q", j.Queue)
+			ids = append(ids, j.ID)
+		}
+		if page.Next == "" {
+			return ids
+		}
+		require.Less(k, pages, 10_000, "the pages do not end")
+		query.Cursor = page.Next
+	}
+}
+
+var inspectTests = []test{
+	{"pages list all jobs of each state once", func(k *kit) {
+		w := k.worker("w")
+		want := map[backend.State][]string{}
+		for _, c := range []struct {
+			state   backend.State
+			outcome backend.Outcome
+		}{
+			{backend.StateCompleted, backend.OutcomeCompleted}, {backend.StateCancelled, backend.OutcomeCancelled},
+			{backend.StateDead, backend.OutcomeDead}, {backend.StateBlocked, backend.OutcomeBlocked}, {backend.StateRunning, 0},
+		} {
+			ids := named(string(c.state), 23)
+			want[c.state] = ids
+			k.enqueueAll(ids...)
+			leases := w.lease(100)
+			require.Len(k, leases, 23)
+			var all []backend.Settlement
+			for i, l := range leases {
+				if c.outcome != 0 {
+					all = append(all, settlement(l, c.outcome, keep(never), on(fmt.Sprint("key", i%4))))
+				}
+			}
+			w.settle(all...)
+		}
+		for i, id := range named("waiting", 23) {
+			k.enqueue(job(id, priority(i%5-2)))
+			want[backend.StateWaiting] = append(want[backend.StateWaiting], id)
+		}
+		for i, id := range named("scheduled", 23) {
+			k.enqueue(job(id, delay(never+time.Duration(i*7%23)*time.Minute)))
+			want[backend.StateScheduled] = append(want[backend.StateScheduled], id)
+		}
+		for _, state := range backend.States {
+			for _, limit := range []int{0, 1, 5, 23, 1000} {
+				got := k.page(state, limit)
+				slices.Sort(got)
+				require.Equal(k, want[state], got, "%s jobs by pages of %d", state, limit)
+			}
+		}
+	}},
+	{"pages skip what was deleted", func(k *kit) {
+		k.enqueueAll(named("a", 20)...)
+		want := []string{}
+		for i, id := range named("a", 20) {
+			if i%3 == 0 {
+				want = append(want, id)
+			} else {
+				require.NoError(k, k.act(k.Delete, id).Err)
+			}
+		}
+		for _, limit := range []int{1, 4, 100} {
+			got := k.page(backend.StateWaiting, limit)
+			slices.Sort(got)
+			require.Equal(k, want, got)
+		}
+	}},
+	{"paging goes on when the job at the cursor has gone", func(k *kit) {
+		k.enqueueAll(named("a", 10)...)
+		page, err := k.Jobs(k.ctx, backend.JobsQuery{Queue: "q", State: backend.StateWaiting, Limit: 4})
+		require.NoError(k, err)
+		require.Len(k, page.Jobs, 4)
+		require.NoError(k, k.act(k.Delete, page.Jobs[3].ID).Err)
+		page, err = k.Jobs(k.ctx, backend.JobsQuery{Queue: "q", State: backend.StateWaiting, Limit: 10, Cursor: page.Next})
+		require.NoError(k, err)
+		require.GreaterOrEqual(k, len(page.Jobs), 5)
+		require.Empty(k, page.Next)
+	}},
+	{"a page holds all that is known of a job", func(k *kit) {
+		k.enqueueAll("a")
+		w := k.worker("w")
+		w.settled(w.leaseOne("a"), backend.OutcomeDead, backend.StateDead, with(someHistory(k)))
+		page, err := k.Jobs(k.ctx, backend.JobsQuery{Queue: "q", State: backend.StateDead})
+		require.NoError(k, err)
+		require.Len(k, page.Jobs, 1)
+		want := k.get("a")
+		require.Equal(k, stored(want.Job), stored(page.Jobs[0].Job))
+		require.Equal(k, past(want.History), past(page.Jobs[0].History))
+		require.WithinDuration(k, want.KeptUntil, page.Jobs[0].KeptUntil, time.Millisecond)
+	}},
+	{"a query is checked", func(k *kit) {
+		k.enqueueAll("a")
+		for what, query := range map[string]backend.JobsQuery{
+			"no state":       {Queue: "q"},
+			"unknown state":  {Queue: "q", State: "asleep"},
+			"bad queue":      {Queue: "{q}", State: backend.StateWaiting},
+			"negative limit": {Queue: "q", State: backend.StateWaiting, Limit: -1},
+			"limit too high": {Queue: "q", State: backend.StateWaiting, Limit: backend.MaxPage + 1},
+			"bad cursor":     {Queue: "q", State: backend.StateWaiting, Cursor: "\x00 no cursor"},
+		} {
+			_, err := k.Jobs(k.ctx, query)
+			require.ErrorIs(k, err, backend.ErrRejected, what)
+		}
+	}},
+	{"what is not there is not found", func(k *kit) {
+		_, err := k.Job(k.ctx, "q", "a")
+		require.ErrorIs(k, err, backend.ErrNotFound)
+		_, err = k.Queue(k.ctx, "q")
+		require.ErrorIs(k, err, backend.ErrNotFound)
+		k.enqueueAll("a")
+		_, err = k.Job(k.ctx, "q", "b")
+		require.ErrorIs(k, err, backend.ErrNotFound)
+		page, err := k.Jobs(k.ctx, backend.JobsQuery{Queue: "nowhere", State: backend.StateWaiting})
+		require.NoError(k, err)
+		require.Empty(k, page.Jobs)
+		require.Empty(k, page.Next)
+	}},
+	{"a queue is known once it held a job or a worker named it", func(k *kit) {
+		queues, err := k.Queues(k.ctx)
+		require.NoError(k, err)
+		require.Empty(k, queues)
+		k.enqueue(job("a", in("zebra")), job("a", in("ant")))
+		w := k.worker("w")
+		request := w.request(1)
+		request.Queues = []string{"mouse"}
+		require.NoError(k, k.Announce(k.ctx, backend.WorkerInfo{ID: "w", Queues: request.Queues}, time.Minute))
+		w.send(request)
+		_, err = k.Delete(k.ctx, "ant", []string{"a"})
+		require.NoError(k, err)
+		queues, err = k.Queues(k.ctx)
+		require.NoError(k, err)
+		var names []string
+		for _, q := range queues {
+			names = append(names, q.Name)
+			one, err := k.Queue(k.ctx, q.Name)
+			require.NoError(k, err)
+			require.Equal(k, one.Counts, q.Counts)
+			require.Len(k, q.Counts, len(backend.States), "an entry for every state")
+			require.Positive(k, q.Shards)
+		}
+		require.Equal(k, []string{"ant", "mouse", "zebra"}, names)
+		require.EqualValues(k, 1, queues[2].Counts[backend.StateWaiting])
+	}},
+	{"OldestWaiting is when the oldest head was enqueued", func(k *kit) {
+		// lesson: a wait-time chart must not go quiet exactly when a queue is
+		// stuck.
+		k.enqueueAll("a")
+		require.True(k, k.info().OldestWaiting.Equal(k.get("a").EnqueuedAt))
+		time.Sleep(5 * time.Millisecond)
+		k.enqueue(job("b", priority(2)))
+		require.True(k, k.info().OldestWaiting.Equal(k.get("a").EnqueuedAt))
+		w := k.worker("w")
+		w.leaseOne("b")
+		w.leaseOne("a")
+		require.True(k, k.info().OldestWaiting.IsZero())
+		k.enqueue(job("c", delay(never)))
+		require.True(k, k.info().OldestWaiting.IsZero())
+	}},
+}
