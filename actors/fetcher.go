@@ -166,12 +166,7 @@ func (f *fetcher) lease(c actor.Context) {
 		request.Max = 0 // only to learn what an unanswered call has taken
 	}
 	d.calling = true
-	ctx, abort := context.WithCancel(t.callContext)
-	d.abort = abort
-	t.call(callTimeout, func(bounded context.Context) {
-		defer abort()
-		stop := context.AfterFunc(bounded, abort)
-		defer stop()
+	d.abort = t.call(callTimeout, func(ctx context.Context) {
 		reply, err := t.config.Backend.Lease(ctx, request)
 		t.heard("lease", err)
 		t.system.Root.Send(self, &leased{token: request.Token, reply: reply, err: err})

@@ -131,11 +131,7 @@ func (k *keeper) turn(c actor.Context, what round) {
 	if what.full {
 		t.keeperPulse.Store(time.Now().UnixNano())
 	}
-	ctx, abort := context.WithCancel(t.callContext)
-	k.abort = abort
-	t.call(callTimeout, func(bounded context.Context) {
-		defer abort()
-		defer context.AfterFunc(bounded, abort)()
+	k.abort = t.call(callTimeout, func(ctx context.Context) {
 		answer := &rounded{full: what.full}
 		answer.err = t.renew(ctx, runs)
 		if what.full && answer.err == nil {

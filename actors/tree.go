@@ -59,15 +59,17 @@ type tree struct {
 	outcome *Stopped
 }
 
-// call runs f in a goroutine of its own: no actor waits for the backend.
-func (t *tree) call(timeout time.Duration, f func(ctx context.Context)) {
+// call runs f in a goroutine of its own: no actor waits for the backend. abort
+// ends f's context before its time.
+func (t *tree) call(timeout time.Duration, f func(ctx context.Context)) (abort context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(t.callContext, timeout)
 	t.calls.Add(1)
 	t.dispatch.Schedule(func() {
 		defer t.calls.Done()
-		ctx, cancel := context.WithTimeout(t.callContext, timeout)
 		defer cancel()
 		f(ctx)
 	})
+	return cancel
 }
 
 // heard notes how a call to the backend ended.
