@@ -39,3 +39,12 @@ func TestMemoryKeepsFinishedJobsAsThePolicySays(t *testing.T) {
 	t.Parallel()
 	backendtest.RunRetention(t, openPolicy)
 }
+
+func TestMemoryDoesWhatTheModelDoes(t *testing.T) {
+	t.Parallel()
+	sequences := 10_000
+	if testing.Short() {
+		sequences = 500
+	}
+	backendtest.RunModel(t, open, sequences)
+}
