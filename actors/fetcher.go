@@ -32,6 +32,8 @@ type fetcher struct {
 // desk is what a fetcher has in hand. It outlives a restart of the fetcher.
 type desk struct {
 	credits []*slot
+	// nudged is set while a nudge is under way.
+	nudged bool
 	// token is that of the call in flight or to be repeated; empty if there is
 	// none.
 	token    string
@@ -91,6 +93,13 @@ func (f *fetcher) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *slot:
 		d.credits = append(d.credits, m)
+		if !d.nudged {
+			d.nudged = true
+			c.Send(c.Self(), nudgeMessage)
+		}
+		return
+	case *nudge:
+		d.nudged = false
 	case *leased:
 		f.leased(c, m)
 	case *leaseAgain:

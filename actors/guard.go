@@ -14,6 +14,9 @@ type guard struct {
 	children []*actor.PID
 }
 
+// open reports whether executors may be restarted.
+func (g *guard) open() bool { return !g.pool.ending.Load() && !g.pool.roster.isClosing() }
+
 func (g *guard) Children() []*actor.PID { return append([]*actor.PID(nil), g.children...) }
 
 func (g *guard) RestartChildren(pids ...*actor.PID) {
@@ -22,7 +25,7 @@ func (g *guard) RestartChildren(pids ...*actor.PID) {
 		if !r.directive(pid, g.failed) {
 			continue
 		}
-		if r.isClosing() {
+		if !g.open() {
 			g.inner.StopChildren(pid)
 		} else {
 			g.inner.RestartChildren(pid)

@@ -15,6 +15,14 @@ func (*drain) IgnoreDeadLetterLogging() {}
 
 var drainMessage = &drain{}
 
+// nudge is what an actor that batches sends itself: it comes after all that is in
+// the mailbox already, so that one call takes care of it.
+type nudge struct{}
+
+func (*nudge) IgnoreDeadLetterLogging() {}
+
+var nudgeMessage = &nudge{}
+
 // drainInbox delivers a PoisonPill as a drain message. It wraps the library's
 // unbounded mailbox; a receiver middleware would do the same for an allocation
 // per message.

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
@@ -16,9 +17,10 @@ import (
 type pool struct {
 	tree   *tree
 	roster *roster
-	// ending is set when the pool itself is stopped or restarted: an executor
-	// that is spawned then would never be told to stop.
-	ending bool
+	// ending is set when the pool itself is stopped or restarted. An executor that
+	// is spawned then would never be told to stop, and one that is restarted would
+	// forget that it was.
+	ending atomic.Bool
 }
 
 type (
@@ -44,11 +46,11 @@ func (p *pool) Receive(c actor.Context) {
 			p.close(c)
 		}
 	case *actor.Stopping, *actor.Restarting:
-		p.ending = true
+		p.ending.Store(true)
 	case *actor.Terminated:
 		p.terminated(c, m.Who)
 	case *respawn:
-		if !p.roster.isClosing() && !p.ending {
+		if !p.roster.isClosing() && !p.ending.Load() {
 			p.spawn(c, m.slot)
 		}
 	case *resize:
@@ -98,7 +100,7 @@ func (p *pool) close(c actor.Context) {
 
 func (p *pool) terminated(c actor.Context, who *actor.PID) {
 	p.roster.setSuspended(who, false)
-	if p.ending {
+	if p.ending.Load() {
 		return
 	}
 	if p.roster.isClosing() {
@@ -115,7 +117,7 @@ func (p *pool) terminated(c actor.Context, who *actor.PID) {
 }
 
 func (p *pool) resize(c actor.Context, n int) {
-	if p.roster.isClosing() {
+	if p.roster.isClosing() || p.ending.Load() {
 		return
 	}
 	have, _ := p.roster.size()
@@ -136,7 +138,7 @@ func (p *pool) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervi
 	t := p.tree
 	g := &guard{pool: p, inner: supervisor, failed: child, children: append([]*actor.PID(nil), supervisor.Children()...)}
 	p.roster.setSuspended(child, true)
-	if p.roster.isClosing() {
+	if !g.open() {
 		g.StopChildren(child)
 		return
 	}

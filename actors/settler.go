@@ -23,7 +23,9 @@ type settler struct {
 
 // outbox is what a settler has to do. It outlives a restart of the settler.
 type outbox struct {
-	pending  []*run
+	pending []*run
+	// nudged is set while a nudge is under way.
+	nudged   bool
 	inFlight []*run
 	// calling is true while a goroutine commits inFlight.
 	calling  bool
@@ -58,6 +60,12 @@ func (s *settler) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *run:
 		s.box.pending = append(s.box.pending, m)
+		if !s.box.nudged {
+			s.box.nudged = true
+			c.Send(c.Self(), nudgeMessage)
+		}
+	case *nudge:
+		s.box.nudged = false
 		s.advance(c)
 	case *committed:
 		s.committed(c, m)
