@@ -30,6 +30,9 @@ func RunModel(t *testing.T, open func(t *testing.T) backend.Backend, sequences i
 			each = n
 		}
 	}
+	if testing.Short() {
+		each = max(1, each/5) // as rapid does
+	}
 	var queues atomic.Int64
 	for first := 1; first <= sequences; first += each {
 		t.Run(fmt.Sprintf("sequences from %d", first), func(t *testing.T) {
