@@ -41,13 +41,24 @@ func split(n int, tagOf func(i int) *tag) []*part {
 // before.
 func (b *Backend) tagFor(queue, id string) *tag { return b.local(queue).tagOf(id) }
 
+// checkCaller says what is wrong with a call about n jobs that a worker holds.
+func checkCaller(worker string, n int) error {
+	if worker == "" {
+		return fmt.Errorf("%w: the call names no worker", backend.ErrRejected)
+	}
+	if n > backend.MaxBatch {
+		return fmt.Errorf("%w: %d jobs in one call, %d are allowed", backend.ErrRejected, n, backend.MaxBatch)
+	}
+	return nil
+}
+
 // Settle implements backend.Consumer.
 func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]backend.SettleResult, error) {
-	if request.Worker == "" {
-		return nil, b.fail("settle", "", fmt.Errorf("%w: the settlement names no worker", backend.ErrRejected))
+	if err := checkCaller(request.Worker, len(request.Settlements)); err != nil {
+		return nil, b.fail("settle", "", err)
 	}
-	if n := len(request.Settlements); n > backend.MaxBatch {
-		return nil, b.fail("settle", "", fmt.Errorf("%w: %d settlements in one call, %d are allowed", backend.ErrRejected, n, backend.MaxBatch))
+	if request.Call == 0 {
+		return nil, b.fail("settle", "", fmt.Errorf("%w: the call has no number; number the calls from 1", backend.ErrRejected))
 	}
 	results := make([]backend.SettleResult, len(request.Settlements))
 	histories := make([]string, len(request.Settlements))
@@ -77,7 +88,7 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 		c.add(strconv.FormatUint(request.Call, 10), memory.Milliseconds(), b.retention)
 		for _, i := range p.at {
 			s := &request.Settlements[i]
-			c.add(s.ID, s.Token, outcome(s), histories[i])
+			c.add(s.ID, s.Token, b.outcome(s), histories[i])
 		}
 		calls[n] = c
 	}
@@ -106,16 +117,17 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 }
 
 // outcome writes a settlement's outcome as the script takes it.
-func outcome(s *backend.Settlement) string {
+func (b *Backend) outcome(s *backend.Settlement) string {
 	switch s.Outcome {
 	case backend.OutcomeCompleted:
-		switch {
-		case s.Keep == 0:
-			return "C0"
-		case s.Keep < 0:
-			return "C-1"
+		keep := s.Keep
+		if keep == 0 {
+			keep = b.config.Retention.Completed.Age
 		}
-		return "C" + strconv.FormatInt(millis(s.Keep), 10)
+		if keep <= 0 {
+			return "F"
+		}
+		return "C" + strconv.FormatInt(millis(keep), 10)
 	case backend.OutcomeRetry:
 		return "R" + strconv.FormatInt(millis(s.Delay), 10)
 	case backend.OutcomeSnoozed:
@@ -135,8 +147,8 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 	if err := backend.CheckLease(request.Duration); err != nil {
 		return nil, b.fail("renew", "", err)
 	}
-	if n := len(request.Leases); n > backend.MaxBatch {
-		return nil, b.fail("renew", "", fmt.Errorf("%w: %d leases in one call, %d are allowed", backend.ErrRejected, n, backend.MaxBatch))
+	if err := checkCaller(request.Worker, len(request.Leases)); err != nil {
+		return nil, b.fail("renew", "", err)
 	}
 	results := make([]backend.RenewResult, len(request.Leases))
 	for i := range request.Leases {

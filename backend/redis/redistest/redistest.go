@@ -154,6 +154,12 @@ func (s *Server) launch() error {
 			return giveUp{fmt.Errorf("the server ended: %s", out.String())}
 		default:
 		}
+		// The client library logs each failure to connect, so ask first.
+		conn, err := net.DialTimeout("tcp", s.Addr, time.Second)
+		if err != nil {
+			return err
+		}
+		_ = conn.Close()
 		return client.Ping(context.Background()).Err()
 	})
 	return err

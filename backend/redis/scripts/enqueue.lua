@@ -71,6 +71,7 @@ for i, id in ipairs(ids) do
   end
 end
 
+if anywaiting or first < head then checkbell() end
 each('HSET', JOBS, bodies)
 if anywaiting then
   if head <= now * 8 + 7 then promote(1000) end

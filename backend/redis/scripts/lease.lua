@@ -18,8 +18,6 @@ RETENTION = ARGV[5]
 local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts')
 local paused, ghosts = meta[1], tonumber(meta[4] or 0)
 local last = call('GET', LAST)
-local histories = call('HLEN', HISTORY) > 0
-call('HLEN', RUNNING) -- of a wrong type it ends the script here
 local anyblocked = call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
 local expires = now + duration
@@ -31,6 +29,7 @@ given = string.match(given, '^%d+\n(.*)$') or ''
 local ids, levels, more = {}, {}, false
 local want = repeated and 0 or max
 local grace, stale, changed = 0, false, false
+checkbell()
 call('HDEL', META, '') -- a first write that a full store allows, after which it allows all
 
 if repeated then
@@ -49,7 +48,6 @@ else
     grace, stale, changed = graceof(meta[2], meta[3], duration)
     if tonumber(head) <= now and grace <= now then
       if reclaim(1000) == 1000 then more = true end
-      histories = call('HLEN', HISTORY) > 0
       head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
     end
   else
@@ -85,7 +83,9 @@ if not paused then
   end
 
   local looked = 0
+  local stocked = call('EXISTS', W[0], W[1], W[2], W[3], W[4])
   for level = 4, 0, -1 do
+    if stocked == 0 then break end
     local offset = 0
     while true do
       local page = call('LRANGE', W[level], offset, offset + want)
@@ -106,10 +106,11 @@ if not paused then
           levels[#ids] = level
         end
       end
-      local full = #page > n
+      local beyond = #page > n
+      if offset == 0 and #page > 0 then stocked = stocked - 1 end
       offset, looked = offset + n, looked + n
       want = asked - (#ids - before)
-      if not full then break end
+      if not beyond then break end
       if want == 0 or looked > 20000 then
         more = true
         break
@@ -120,7 +121,11 @@ if not paused then
   end
 end
 
-local bodies, dropped = fields(JOBS, ids), 0
+local bodies, dropped, histories = fields(JOBS, ids), 0, false
+if #ids > 0 then
+  call('HLEN', RUNNING) -- of a wrong type it ends the script here
+  histories = call('HLEN', HISTORY) > 0
+end
 for i = 1, #ids do
   if not bodies[i] then dropped = dropped + 1 end
 end

@@ -6,6 +6,7 @@
 -- RETURNS  one letter per id: w waiting now, - no such job, else the state that does not allow it
 -- COST     O(ids)
 local LETTERS = { running = 'R', scheduled = 'S', blocked = 'B', completed = 'C', waiting = 'W' }
+checkbell()
 checklists()
 promote(1000)
 local letters, line, any = {}, lines(), false

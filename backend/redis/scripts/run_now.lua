@@ -6,6 +6,7 @@
 -- RETURNS  one letter per id: w waiting, - no such job, else the state that does not allow it
 -- COST     O(ids)
 local LETTERS = { running = 'R', completed = 'C', cancelled = 'X', dead = 'D' }
+checkbell()
 checklists()
 promote(1000)
 local letters, any = {}, false

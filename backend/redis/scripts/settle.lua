@@ -3,8 +3,7 @@
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead meta bell last
 -- USES     base bell waiting promote history final
 -- ARGV     call, memory in ms, retention, then per settlement: id, token, outcome, history
---          outcome: a letter and its parameter. C keep in ms (0: the policy's,
---          negative: not at all), R and S delay in ms, L, B key, X, D
+--          outcome: a letter and its parameter. F completed and not kept, C keep in ms, R and S delay in ms, L, B key, X, D
 --          history: nothing leaves the stored one
 -- RETURNS  one letter per settlement: the state afterwards (c s w b x d) or - if stale
 -- COST     O(settlements); a call that is repeated costs one GET
@@ -19,8 +18,7 @@ local ids = {}
 for i = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
 local records = fields(RUNNING, ids)
 local past = call('HLEN', HISTORY) > 0
-local head = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
-head = tonumber(head or math.huge)
+local mine, mark -- a token and what a record has after flag and level if it holds
 
 local letters, seen = {}, {}
 local done, forgotten, histories = {}, {}, {}
@@ -29,33 +27,32 @@ local cancelled, dead = {}, {}
 local scheduled, members, on = {}, {}, {}
 local released, again = lines(), lines()
 local first, failed = math.huge, 0
-local completions, anyreleased, anyagain = 0, false, false
+local anyreleased, anyagain = false, false
+local find = string.find
 
 for i, id in ipairs(ids) do
   local token, record = ARGV[4 * i + 1], records[i]
-  if not record or seen[id] or string.sub(record, 3, #token + 3) ~= token .. '\0' then
+  if token ~= mine then mine, mark = token, token .. '\0' end
+  local n = #done
+  if not record or seen[id] or find(record, mark, 3, true) ~= 3 then
     letters[i] = '-'
+  elseif ARGV[4 * i + 2] == 'F' then
+    seen[id] = true
+    done[n + 1] = id
+    forgotten[#forgotten + 1] = id
+    letters[i] = 'c'
   else
     seen[id] = true
-    done[#done + 1] = id
+    done[n + 1] = id
     local spec, blob = ARGV[4 * i + 2], ARGV[4 * i + 3]
     local outcome, level = string.sub(spec, 1, 1), tonumber(string.sub(record, 2, 2))
     if outcome == 'R' then failed = failed + 1 end
     if string.sub(record, 1, 1) == '1' and (outcome == 'R' or outcome == 'S' or outcome == 'L' or outcome == 'B') then
       outcome = 'X'
     end
-    local forget = false
     if outcome == 'C' then
-      completions = completions + 1
-      local keep = tonumber(string.sub(spec, 2))
-      if keep == 0 then keep = policy('completed').age end
-      forget = keep <= 0
-      if forget then
-        forgotten[#forgotten + 1] = id
-      else
-        kept[#kept + 1] = id
-        untils[#kept] = now + keep
-      end
+      kept[#kept + 1] = id
+      untils[#kept] = now + tonumber(string.sub(spec, 2))
       letters[i] = 'c'
     elseif outcome == 'R' or outcome == 'S' then
       local delay = tonumber(string.sub(spec, 2))
@@ -88,17 +85,15 @@ for i, id in ipairs(ids) do
       dead[#dead + 1] = id
       letters[i] = 'd'
     end
-    if not forget then
-      local progress = progressof(record)
-      if blob ~= '' then
-        local old = past and call('HGET', HISTORY, id)
-        if old and #old > 0 then blob = string.sub(old, 1, 1) .. string.sub(blob, 2) end
-        histories[#histories + 1] = id
-        histories[#histories + 1] = blob
-      elseif progress then
-        histories[#histories + 1] = id
-        histories[#histories + 1] = withprogress(past and call('HGET', HISTORY, id), progress)
-      end
+    local progress = progressof(record)
+    if blob ~= '' then
+      local old = past and call('HGET', HISTORY, id)
+      if old and #old > 0 then blob = string.sub(old, 1, 1) .. string.sub(blob, 2) end
+      histories[#histories + 1] = id
+      histories[#histories + 1] = blob
+    elseif progress then
+      histories[#histories + 1] = id
+      histories[#histories + 1] = withprogress(past and call('HGET', HISTORY, id), progress)
     end
   end
 end
@@ -108,11 +103,13 @@ if #members > 0 then
   call('ZCARD', BLOCKED)
   call('HLEN', BLOCKEDON)
 end
-call('ZCARD', LEASES)
+local head = math.huge
+if #scheduled > 0 then head = tonumber(call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2] or head) end
+if anyreleased or anyagain or first < head then checkbell() end
 call('HGET', META, 'paused')
 
+each('ZREM', LEASES, done) -- the first write: of a wrong type it ends the script here
 each('HDEL', RUNNING, done)
-each('ZREM', LEASES, done)
 each('HDEL', JOBS, forgotten)
 if past then each('HDEL', HISTORY, forgotten) end
 each('HSET', HISTORY, histories)
@@ -130,6 +127,7 @@ if #kept > 0 then
 end
 if #cancelled > 0 then finish('cancelled', cancelled) end
 if #dead > 0 then finish('dead', dead) end
+local completions = #forgotten + #kept
 if completions > 0 then call('HINCRBY', META, 'completed', completions) end
 if failed > 0 then call('HINCRBY', META, 'failed', failed) end
 if #cancelled > 0 then call('HINCRBY', META, 'cancelled', #cancelled) end

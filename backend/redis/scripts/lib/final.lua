@@ -51,7 +51,7 @@ end
 
 -- trim removes at most limit finished jobs of a state: those whose time is up,
 -- then, counted as trimmed, the ones that would go next, until the bounds hold.
--- It answers how many were trimmed, and whether the limit was reached.
+-- It answers how many went, and whether the limit was reached.
 local function trim(state, limit)
   local key, bounds = FINAL[state], policy(state)
   local count = call('ZCARD', key)
@@ -80,7 +80,7 @@ local function trim(state, limit)
     end
   end
   if trimmed > 0 then call('HINCRBY', META, 'trimmed', trimmed) end
-  return trimmed, limit <= 0
+  return #old + trimmed, limit <= 0
 end
 
 -- finish retires jobs by the policy's age and keeps its bounds.

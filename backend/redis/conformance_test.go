@@ -1,0 +1,64 @@
+package redis_test
+
+import (
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/backend/backendtest"
+	"github.com/caddis-go/caddis/backend/redis"
+	"github.com/caddis-go/caddis/backend/redis/redistest"
+)
+
+var namespaces atomic.Int64
+
+// open makes a backend with a namespace of its own, and fills in the rest of the
+// configuration.
+func open(t testing.TB, client goredis.UniversalClient, config redis.Config) *redis.Backend {
+	t.Helper()
+	if config.Namespace == "" {
+		config.Namespace = fmt.Sprint("test-", namespaces.Add(1))
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	store, err := redis.New(client, config)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return store
+}
+
+// standalone starts a server and makes a client for it.
+func standalone(t testing.TB, options redistest.Options) (*redistest.Server, *goredis.Client) {
+	t.Helper()
+	server := redistest.Start(t, options)
+	client := server.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	return server, client
+}
+
+func TestOneServerConforms(t *testing.T) {
+	t.Parallel()
+	_, client := standalone(t, redistest.Options{})
+	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, redis.Config{}) })
+}
+
+func TestOneServerKeepsRetention(t *testing.T) {
+	t.Parallel()
+	_, client := standalone(t, redistest.Options{})
+	backendtest.RunRetention(t, func(t *testing.T, policy backend.RetentionPolicy) backend.Backend {
+		return open(t, client, redis.Config{Retention: policy})
+	})
+}
+
+func TestAClusterConforms(t *testing.T) {
+	t.Parallel()
+	client := redistest.StartCluster(t, redistest.Options{}).Client()
+	t.Cleanup(func() { _ = client.Close() })
+	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, redis.Config{}) })
+}
