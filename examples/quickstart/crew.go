@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+	"time"
+
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// Scan is the args of the one job that walks the folder and enqueues the others.
+// As a job it is run by one process at a time, and again if that one is killed.
+type Scan struct{}
+
+// Kind makes Scan the args of jobs.
+func (Scan) Kind() string { return "quickstart.scan" }
+
+// Scanned is what the scan leaves.
+type Scanned struct {
+	// Files counts the regular files that were found.
+	Files int `json:"files"`
+	// Unreadable are folders that could not be read, the first 1,000 of them.
+	Unreadable []Unreadable `json:"unreadable,omitempty"`
+}
+
+// Unreadable is a folder that could not be read.
+type Unreadable struct {
+	Path  []byte `json:"path"`
+	Error string `json:"error"`
+}
+
+// Hash is the args of a job that reads one file.
+type Hash struct {
+	// Path is relative to the folder. Names of files need not be UTF-8, and a
+	// JSON string has to be, hence the bytes.
+	Path []byte `json:"path"`
+}
+
+// Kind makes Hash the args of jobs.
+func (Hash) Kind() string { return "quickstart.hash" }
+
+// Sum is what a Hash leaves.
+type Sum struct {
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+const (
+	// scanID is the id of the Scan, alone in its queue.
+	scanID = "scan"
+	// batchSize is the number of jobs in one enqueue.
+	batchSize = 1000
+	// kept is how long an interrupted run can be taken up again: completed jobs
+	// stay in the store, so that a second start neither repeats them nor has to
+	// do without their results.
+	kept = 7 * 24 * time.Hour
+)
+
+// queues are those of one folder. The Scan has its own: completed jobs are kept by
+// count, and it must not be crowded out by the files.
+type queues struct{ scan, files string }
+
+func queuesOf(root string) queues {
+	sum := sha256.Sum256([]byte(root))
+	name := "quickstart-" + hex.EncodeToString(sum[:8])
+	return queues{scan: name + "-scan", files: name}
+}
+
+// hashID is the same for a file at each start, so that it is enqueued once.
+func hashID(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return hex.EncodeToString(sum[:16])
+}
+
+// crew has the handlers, and what they share.
+type crew struct {
+	root    string
+	queues  queues
+	journal *journal
+	own     *results
+}
+
+func (c *crew) registry() *jobs.Registry {
+	registry := jobs.NewRegistry()
+	// The process may be killed often, which is not the job's fault.
+	crashes := jobs.MaxCrashes(1000)
+	jobs.Handle(registry, c.scan, jobs.Queue(c.queues.scan), jobs.Retention(kept), crashes,
+		jobs.Backoff(jobs.Exponential{Initial: 200 * time.Millisecond, Max: 5 * time.Second}))
+	// What cannot be read now will not be readable in a second: one attempt.
+	jobs.Handle(registry, c.hash, jobs.Queue(c.queues.files), jobs.Retention(kept), crashes, jobs.MaxAttempts(1))
+	return registry
+}
+
+// scan enqueues a job for each file. When it is cut short it is run again, and the
+// ids keep it from enqueueing anything twice.
+func (c *crew) scan(ctx context.Context, job *jobs.Job[Scan]) error {
+	client, _ := jobs.ClientFrom(ctx)
+	var found Scanned
+	batch := make([]jobs.Item, 0, batchSize)
+	enqueue := func() error {
+		_, err := client.EnqueueMany(ctx, batch...)
+		batch = batch[:0]
+		return err
+	}
+	err := walk(ctx, c.root, func(path string, err error) error {
+		if err != nil {
+			if len(found.Unreadable) < 1000 {
+				found.Unreadable = append(found.Unreadable, Unreadable{Path: []byte(path), Error: reason(err).Error()})
+			}
+			return nil
+		}
+		found.Files++
+		batch = append(batch, jobs.New(Hash{Path: []byte(path)}, jobs.ID(hashID(path))))
+		if len(batch) < batchSize {
+			return nil
+		}
+		return enqueue()
+	})
+	if err != nil {
+		return err
+	}
+	if err := enqueue(); err != nil {
+		return err
+	}
+	return job.SetResult(found)
+}
+
+// hash reads one file.
+func (c *crew) hash(ctx context.Context, job *jobs.Job[Hash]) error {
+	if err := c.journal.start(job); err != nil {
+		return err
+	}
+	path := string(job.Args.Path)
+	sum, err := hashFile(ctx, filepath.Join(c.root, filepath.FromSlash(path)), c.own.read)
+	switch {
+	case err == nil:
+		err = job.SetResult(sum)
+		c.own.completed(path, sum)
+	case ctx.Err() == nil:
+		c.own.failed(path, err)
+	}
+	c.journal.end(ctx, job, err)
+	return err
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caddis-go/caddis"
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// digestFolder does the whole work: it takes up what an earlier start has left, or
+// begins anew, runs a System until nothing is left or ctx ends, and sums up.
+func digestFolder(ctx context.Context, o *options, screen *screen) (s *summary, err error) {
+	began := time.Now()
+	defer func() { err = errors.Join(err, o.store.Close()) }()
+	root, err := folder(o.dir)
+	if err != nil {
+		return nil, err
+	}
+	journal, err := openJournal(o.journal)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, journal.close()) }()
+
+	c := &crew{root: root, queues: queuesOf(root), journal: journal, own: newResults()}
+	system, err := newSystem(o, c, screen)
+	if err != nil {
+		return nil, err
+	}
+	client := system.Client()
+	if err := begin(ctx, client, c.queues); err != nil {
+		return nil, err
+	}
+
+	// Run takes the signals itself. ctx ends with the first of them too, but also
+	// if that came before Run was called.
+	defer context.AfterFunc(ctx, func() { system.Stop() })()
+	watching, endWatch := context.WithCancel(context.Background())
+	watched := make(chan *account)
+	go func() { watched <- watch(watching, system, c, screen) }()
+	report, err := system.Run(context.Background())
+	endWatch()
+	known := <-watched
+	screen.clear()
+	if report == nil || err != nil && !errors.Is(err, caddis.ErrStopped) {
+		return nil, err
+	}
+
+	left, cancel := context.WithTimeout(context.Background(), max(reportTime(o.grace), o.grace-report.StopTook))
+	defer cancel()
+	if known == nil {
+		if known, err = collect(left, client, c); err != nil {
+			screen.logger().Warn("what earlier starts have done could not be read", "error", err)
+		}
+	}
+	if known.complete() {
+		awaitOthers(ctx, client, c.queues, report.Worker, o.lease)
+		if err := clear(left, client, c.queues); err != nil {
+			screen.logger().Warn("the finished jobs stay in the store; a further start removes them", "error", err)
+		}
+	}
+	return summarize(known, report, time.Since(began)), known.scanError()
+}
+
+// reportTime is the part of the grace that is kept for summing up.
+func reportTime(grace time.Duration) time.Duration { return min(grace/10, time.Second) }
+
+// begin enqueues the scan, unless the store has it from an earlier start.
+func begin(ctx context.Context, client *jobs.Client, q queues) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	receipt, err := client.Enqueue(ctx, Scan{}, jobs.ID(scanID))
+	if err == nil && (receipt.State == backend.StateDead || receipt.State == backend.StateCancelled) {
+		_, err = client.Retry(ctx, q.scan, scanID)
+		if errors.Is(err, backend.ErrState) || errors.Is(err, backend.ErrNotFound) {
+			err = nil // another process was quicker
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("the work cannot begin: %w", err)
+	}
+	return nil
+}
+
+// watch shows how far the work is. When nothing is left it collects what there is
+// to know, while this process is still listed among the workers (see awaitOthers),
+// stops the System and returns the account. It returns nil if ctx ends before.
+func watch(ctx context.Context, system *caddis.System, c *crew, screen *screen) *account {
+	client := system.Client()
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		state, err := look(ctx, client, c.queues)
+		if err == nil && state.drained() {
+			if known, err := collect(ctx, client, c); err == nil {
+				system.Stop()
+				return known
+			}
+		}
+		screen.show(progressLine(state, err, system.Status(), c.own.bytes.Load()))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// awaitOthers waits until no other process works on the folder: each reads the
+// results before it signs off, and the last one removes them. The record of a
+// process that was killed vanishes after a lease.
+func awaitOthers(ctx context.Context, client *jobs.Client, q queues, self string, lease time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, lease+2*time.Second)
+	defer cancel()
+	for {
+		workers, err := client.Workers(ctx)
+		other := func(w backend.WorkerInfo) bool { return w.ID != self && slices.Contains(w.Queues, q.files) }
+		if err != nil || !slices.ContainsFunc(workers, other) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// clear removes the finished jobs, the scan as the last: as long as it is there,
+// a further start does not begin anew.
+func clear(ctx context.Context, client *jobs.Client, q queues) error {
+	for _, queue := range []string{q.files, q.scan} {
+		for _, state := range []backend.State{backend.StateCompleted, backend.StateCancelled, backend.StateDead} {
+			for {
+				page, err := client.Jobs(ctx, backend.JobsQuery{Queue: queue, State: state, Limit: backend.MaxPage})
+				if err != nil || len(page.Jobs) == 0 {
+					if err != nil && !errors.Is(err, backend.ErrNotFound) {
+						return err
+					}
+					break
+				}
+				ids := make([]string, len(page.Jobs))
+				for i, job := range page.Jobs {
+					ids[i] = job.ID
+				}
+				// Another process may do the same.
+				if _, err := client.Delete(ctx, queue, ids...); err != nil && !errors.Is(err, backend.ErrNotFound) {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}

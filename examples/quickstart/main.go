@@ -1,0 +1,166 @@
+// Command quickstart computes the size and the SHA-256 of every regular file
+// under a folder: one job per file, executed by a System, on a store in memory or
+// in Redis.
+//
+//	go run ./examples/quickstart -dir /usr/share
+//	go run ./examples/quickstart -dir /usr/share -backend redis://localhost:6379 -json
+//
+// Symbolic links are not followed. A file that has vanished or cannot be read is
+// a failed job; the others go on.
+//
+// # Stopping and starting again
+//
+// TERM and INT drain: files that are being read are finished, within -grace. A
+// second signal interrupts them, a third gives them back at once. The exit code
+// is 0 after a stop in good order, 1 if the program could not start, crashed or
+// could not walk the folder, and 2 if a flag is wrong.
+//
+// In Redis the jobs outlive the program. A second start with the same folder
+// finishes what was left, and repeats a file only if its first run was cut short.
+// Any number of processes, on machines that see the same files at the same path,
+// may work on one folder. The one that ends last removes the jobs from the store,
+// after which a further start begins anew.
+//
+// # With -json
+//
+// The last line on stdout is an object with
+//
+//	files, bytes, digest    what is known of the folder, from earlier starts too;
+//	                        digest is the SHA-256 over the lines
+//	                        "<sha256 in hex>  <path relative to the folder>\n",
+//	                        sorted by path as bytes
+//	found                   the files that the scan of the folder found; 0 until
+//	                        that is over
+//	completed, failed       the files that this process finished, well or not
+//	handed_back, interrupted, abandoned, lost, unconfirmed
+//	                        the other jobs that it took, as in caddis.Report
+//	left                    the files that are still to be done; -1 if the store
+//	                        did not say
+//	elapsed_ms, state       of this process
+//	failures                the failed files, and the folders that could not be
+//	                        read, each with path (what is not UTF-8 replaced),
+//	                        path_hex and error
+//
+// # Journal
+//
+// With -journal FILE each run of a file's handler appends two lines, each by one
+// write, so that several processes may share the file:
+//
+//	start <job id> <path in hex> <worker id> <attempt>
+//	end   <job id> <path in hex> <worker id> <attempt> ok|failed|interrupted
+//
+// The fields are separated by one space. A start without an end was killed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/caddis-go/caddis"
+	"github.com/caddis-go/caddis/actors"
+	"github.com/caddis-go/caddis/backend"
+	_ "github.com/caddis-go/caddis/backend/redis" // the redis URLs
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	screen := newScreen(os.Stderr)
+	slog.SetDefault(screen.logger())
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, screen))
+}
+
+// run is the program. The end of ctx is the request to stop.
+func run(ctx context.Context, args []string, stdout io.Writer, screen *screen) (code int) {
+	o, err := parse(args, screen)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	if o.json {
+		screen.hideProgress()
+	}
+	s, err := digestFolder(ctx, o, screen)
+	if s != nil {
+		write := s.writeTable
+		if o.json {
+			write = s.writeJSON
+		}
+		err = errors.Join(err, write(stdout))
+	}
+	if err != nil {
+		fmt.Fprintln(screen, "quickstart:", err)
+		return 1
+	}
+	return 0
+}
+
+type options struct {
+	dir         string
+	store       backend.Backend
+	concurrency int
+	grace       time.Duration
+	lease       time.Duration
+	json        bool
+	journal     string
+}
+
+// parse reads the flags, and says on stderr what is wrong with them.
+func parse(args []string, stderr io.Writer) (*options, error) {
+	o := &options{}
+	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.dir, "dir", ".", "the `folder` whose files are read")
+	url := flags.String("backend", "memory:", "the job store: memory:, redis://host:port/db, rediss://…, redis+sentinel://…, redis+cluster://… (`URL`)")
+	flags.IntVar(&o.concurrency, "concurrency", 2*runtime.GOMAXPROCS(0), "how many files are read at the same time")
+	flags.DurationVar(&o.grace, "grace", actors.DefaultGrace, "how long a stop may take")
+	flags.DurationVar(&o.lease, "lease", actors.DefaultLease, "after what time without a sign of life a job is given to another process")
+	flags.BoolVar(&o.json, "json", false, "end with one JSON object on stdout instead of a table")
+	flags.StringVar(&o.journal, "journal", "", "append a line per start and end of a job to this `file`")
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	err := func() (err error) {
+		switch {
+		case flags.NArg() > 0:
+			return fmt.Errorf("%q is no flag; give the folder by -dir", flags.Arg(0))
+		case o.concurrency < 1:
+			return fmt.Errorf("-concurrency %d: give a number from 1", o.concurrency)
+		case o.grace <= 0:
+			return fmt.Errorf("-grace %v: give a positive duration such as 25s", o.grace)
+		case backend.CheckLease(o.lease) != nil:
+			return fmt.Errorf("-lease: %w", backend.CheckLease(o.lease))
+		}
+		o.store, err = backend.Open(*url)
+		return err
+	}()
+	if err != nil {
+		fmt.Fprintln(stderr, "quickstart:", err)
+		flags.Usage()
+	}
+	return o, err
+}
+
+// newSystem makes the System that runs the handlers.
+func newSystem(o *options, c *crew, screen *screen) (*caddis.System, error) {
+	return caddis.New(caddis.Config{
+		Backend:     o.store,
+		Registry:    c.registry(),
+		Queues:      []string{c.queues.scan, c.queues.files},
+		Concurrency: o.concurrency,
+		Lease:       o.lease,
+		Grace:       o.grace - reportTime(o.grace),
+		Logger:      screen.logger(),
+	})
+}
