@@ -137,6 +137,13 @@ func (s *System) Start(ctx context.Context) error {
 func (s *System) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	go func() { // a stop does not wait for the answer
+		select {
+		case <-s.stopped.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	warnings, err := s.config.Backend.Check(ctx)
 	if err != nil {
 		return fmt.Errorf("caddis: the job store cannot be used: %w", err)
@@ -209,13 +216,22 @@ func (s *System) Run(ctx context.Context) (*Report, error) {
 	}
 	signal.Notify(signals, listened...)
 	defer signal.Stop(signals)
-	if err := s.Start(ctx); err != nil {
-		return s.stopped.Report(), err
-	}
+
+	start := make(chan error, 1)
+	go func() { start <- s.Start(ctx) }()
+	starting := start
 	urgency := actors.Drain
 	for ended := ctx.Done(); ; {
 		select {
+		case err := <-starting:
+			if err != nil && !errors.Is(err, ErrStopped) && ctx.Err() == nil {
+				return nil, err
+			}
+			starting = nil
 		case <-s.stopped.Done():
+			if starting != nil {
+				<-starting
+			}
 			report := s.stopped.Report()
 			return report, report.Err
 		case <-ended:

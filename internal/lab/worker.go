@@ -1,0 +1,243 @@
+//go:build unix
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis"
+	"github.com/caddis-go/caddis/backend"
+	_ "github.com/caddis-go/caddis/backend/redis" // the store of the laboratory
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// Task is the job of the laboratory: it takes a time, and heeds its context or
+// does not.
+type Task struct {
+	Milliseconds int  `json:"ms"`
+	Obstinate    bool `json:"obstinate,omitempty"`
+}
+
+// Kind implements jobs.Args.
+func (Task) Kind() string { return "lab.task" }
+
+// workerEnv makes the test binary a worker process.
+const workerEnv = "CADDIS_LAB_WORKER"
+
+// Settings are those of a worker process.
+type Settings struct {
+	URL         string
+	Journal     string
+	Concurrency int
+	Lease       time.Duration
+	Grace       time.Duration
+}
+
+// Main runs the tests of a package, or, in a process that StartWorker started, a
+// worker. TestMain calls it.
+func Main(m *testing.M) {
+	if text := os.Getenv(workerEnv); text != "" {
+		os.Exit(workerMain(text))
+	}
+	os.Exit(m.Run())
+}
+
+func workerMain(text string) int {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	var s Settings
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		logger.Error("settings", "error", err)
+		return 2
+	}
+	report, err := work(s, logger)
+	if err != nil {
+		logger.Error("worker", "error", err)
+		return 1
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(report); err != nil {
+		logger.Error("report", "error", err)
+		return 1
+	}
+	return 0
+}
+
+func work(s Settings, logger *slog.Logger) (*caddis.Report, error) {
+	journal, err := OpenJournal(s.Journal)
+	if err != nil {
+		return nil, err
+	}
+	store, err := backend.Open(s.URL)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = store.Close() }()
+	registry := jobs.NewRegistry()
+	jobs.Handle(registry, func(ctx context.Context, job *jobs.Job[Task]) error {
+		if err := journal.Write("start", job.ID); err != nil {
+			return err
+		}
+		done := ctx.Done()
+		if job.Args.Obstinate {
+			done = nil
+		}
+		select {
+		case <-time.After(time.Duration(job.Args.Milliseconds) * time.Millisecond):
+			return journal.Write("end", job.ID)
+		case <-done:
+			return errors.Join(context.Cause(ctx), journal.Write("cut", job.ID))
+		}
+	})
+	system, err := caddis.New(caddis.Config{
+		Backend: store, Registry: registry, Concurrency: s.Concurrency,
+		Lease: s.Lease, Grace: s.Grace, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return system.Run(context.Background())
+}
+
+// Worker is a worker process.
+type Worker struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	done  chan struct{}
+	out   bytes.Buffer
+	errMu sync.Mutex
+	err   bytes.Buffer
+}
+
+// StartWorker starts a worker process. It ends with the test.
+func StartWorker(t testing.TB, s Settings) *Worker {
+	t.Helper()
+	text, err := json.Marshal(s)
+	require.NoError(t, err)
+	binary, err := os.Executable()
+	require.NoError(t, err)
+	w := &Worker{t: t, cmd: exec.Command(binary), done: make(chan struct{})}
+	w.cmd.Env = append(os.Environ(), workerEnv+"="+string(text))
+	w.cmd.Stdout = &w.out
+	w.cmd.Stderr = w
+	endWithParent(w.cmd)
+	require.NoError(t, w.cmd.Start())
+	go func() {
+		_ = w.cmd.Wait() // the exit code is looked at by Exit
+		close(w.done)
+	}()
+	t.Cleanup(func() {
+		w.Kill()
+		if t.Failed() {
+			t.Logf("worker %d said:\n%s", w.PID(), w.Log())
+		}
+	})
+	return w
+}
+
+// Write takes the log of the process.
+func (w *Worker) Write(p []byte) (int, error) {
+	w.errMu.Lock()
+	defer w.errMu.Unlock()
+	return w.err.Write(p)
+}
+
+// Log is what the process has written to its standard error.
+func (w *Worker) Log() string {
+	w.errMu.Lock()
+	defer w.errMu.Unlock()
+	return w.err.String()
+}
+
+// PID is the id of the process.
+func (w *Worker) PID() int { return w.cmd.Process.Pid }
+
+// Terminate sends TERM.
+func (w *Worker) Terminate() {
+	w.t.Helper()
+	require.NoError(w.t, w.cmd.Process.Signal(syscall.SIGTERM))
+}
+
+// Kill ends the process with KILL and waits for its end.
+func (w *Worker) Kill() {
+	_ = w.cmd.Process.Kill() // it may have ended
+	<-w.done
+}
+
+// Running reports whether the process has not ended.
+func (w *Worker) Running() bool {
+	select {
+	case <-w.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Exit waits for the end of the process and returns its exit code and report.
+func (w *Worker) Exit(within time.Duration) (code int, report caddis.Report) {
+	w.t.Helper()
+	select {
+	case <-w.done:
+	case <-time.After(within):
+		require.FailNow(w.t, "the worker does not end", "within %v of its TERM; it said:\n%s", within, w.Log())
+	}
+	code = w.cmd.ProcessState.ExitCode()
+	if code == 0 {
+		require.NoError(w.t, json.Unmarshal(w.out.Bytes(), &report), "the report: %q", w.out.String())
+	}
+	return code, report
+}
+
+// Fill enqueues tasks with the ids 0 to n-1.
+func Fill(t testing.TB, url string, n int, task func(i int) Task) {
+	t.Helper()
+	store, err := backend.Open(url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	require.NoError(t, err)
+	for first := 0; first < n; first += 1000 {
+		var items []jobs.Item
+		for i := first; i < min(n, first+1000); i++ {
+			items = append(items, jobs.New(task(i), jobs.ID(strconv.Itoa(i))))
+		}
+		_, err := client.EnqueueMany(t.Context(), items...)
+		require.NoError(t, err)
+	}
+}
+
+// Counts returns how many jobs are in which state.
+func Counts(t testing.TB, url string) map[backend.State]int64 {
+	t.Helper()
+	store, err := backend.Open(url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	q, err := store.Queue(t.Context(), jobs.DefaultQueue)
+	require.NoError(t, err)
+	return q.Counts
+}
+
+// Sum adds up counts.
+func Sum(counts map[backend.State]int64) (n int64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+func (e Entry) String() string {
+	return fmt.Sprintf("%s by %d at %s", e.Event, e.PID, e.At.Format("05.000"))
+}
