@@ -163,6 +163,22 @@ func (t *tracker) add(conn net.Conn) (net.Conn, error) {
 	return c, nil
 }
 
+// bow tells the servers that nothing more comes on the connections, and lets no
+// new one open. A server that has seen it closes its end, and then gives no bell
+// to it any more.
+func (t *tracker) bow() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	for c := range t.conns {
+		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite()
+		} else {
+			_ = c.Conn.Close()
+		}
+	}
+}
+
 // cut closes all connections and lets no new one open.
 func (t *tracker) cut() {
 	t.mu.Lock()

@@ -62,3 +62,9 @@ func TestAClusterConforms(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, redis.Config{}) })
 }
+
+func TestOneServerKeepsToTheModel(t *testing.T) {
+	t.Parallel()
+	_, client := standalone(t, redistest.Options{})
+	backendtest.RunModel(t, func(t *testing.T) backend.Backend { return open(t, client, redis.Config{}) }, 10_000)
+}

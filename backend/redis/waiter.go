@@ -24,20 +24,23 @@ const (
 )
 
 // waiter waits for bells on connections of its own. Its listeners are started by
-// the first Wait and go on between the calls, so that a bell is never missed: one
-// that is taken while nobody waits answers the next Wait.
+// the first Wait. Between the calls they take no new bell: one that comes in then
+// is rung again for the others, as its owner may be busy for long, and the
+// listener rests until the next Wait.
 type waiter struct {
 	b      *Backend
 	queues []string
 
-	// wake holds at most one bell that was taken and not yet used.
-	wake chan struct{}
+	// wake holds the bell that was taken for the Wait in progress.
+	wake   chan struct{}
+	failed chan struct{}
 
 	mu      sync.Mutex
 	started bool
 	closed  bool
-	failure error // of the listeners, reported once
-	failed  chan struct{}
+	waiting bool          // a Wait is in progress
+	resume  chan struct{} // closed when the next Wait begins
+	failure error         // of the listeners, reported once
 	tags    []*tag
 	client  goredis.UniversalClient
 	track   tracker
@@ -54,7 +57,7 @@ func (b *Backend) Waiter(queues []string) (backend.Waiter, error) {
 	if err := backend.CheckQueues(queues); err != nil {
 		return nil, b.fail("wait", "", err)
 	}
-	w := &waiter{b: b, queues: queues, wake: make(chan struct{}, 1), failed: make(chan struct{}, 1)}
+	w := &waiter{b: b, queues: queues, wake: make(chan struct{}, 1), failed: make(chan struct{}, 1), resume: make(chan struct{})}
 	w.ctx, w.stop = context.WithCancel(b.ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -82,25 +85,73 @@ func (w *waiter) Wait(ctx context.Context, limit time.Duration) error {
 		}
 		return w.b.fail("wait", "", err)
 	}
+	w.mu.Lock()
+	w.waiting = true
+	close(w.resume)
+	w.mu.Unlock()
+
+	var err error
 	select {
 	case <-w.wake:
-		return nil
-	default:
-	}
-	select {
-	case <-w.wake:
+		w.rest()
 		return nil
 	case <-timer.C:
+		w.rest()
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
 	case <-w.ctx.Done():
-		return w.b.fail("wait", "", backend.ErrClosed)
+		err = w.b.fail("wait", "", backend.ErrClosed)
 	case <-w.failed:
 		w.mu.Lock()
-		err := w.failure
+		err = w.b.fail("wait", "", w.failure)
 		w.mu.Unlock()
-		return w.b.fail("wait", "", err)
+	}
+	if w.rest() {
+		w.handOnSoon(w.tags)
+	}
+	return err
+}
+
+// rest ends the Wait in progress and reports whether a bell came that it did
+// not use.
+func (w *waiter) rest() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting = false
+	w.resume = make(chan struct{})
+	select {
+	case <-w.wake:
+		return true
+	default:
+		return false
+	}
+}
+
+// take gives a bell to the Wait in progress, if there is one.
+func (w *waiter) take() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.waiting {
+		return false
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default: // one that is there already wakes for both
+	}
+	return true
+}
+
+// awaited waits until a Wait is in progress; it is false if the waiter closes.
+func (w *waiter) awaited() bool {
+	w.mu.Lock()
+	resume := w.resume
+	w.mu.Unlock()
+	select {
+	case <-resume:
+		return w.ctx.Err() == nil
+	case <-w.ctx.Done():
+		return false
 	}
 }
 
@@ -124,40 +175,38 @@ func (w *waiter) start(ctx context.Context) error {
 	for _, q := range queues {
 		w.tags = append(w.tags, q.tags...)
 	}
-	var groups [][]string
+	groups := [][]*tag{w.tags}
 	if w.b.derive.clustered() {
+		groups = nil
 		for _, t := range w.tags {
-			groups = append(groups, []string{t.bell()})
+			groups = append(groups, []*tag{t})
 		}
-	} else {
-		var bells []string
-		for _, t := range w.tags {
-			bells = append(bells, t.bell())
-		}
-		groups = [][]string{bells}
 	}
 	w.client = w.b.derive.client(len(groups)+1, &w.track)
 	w.started = true
-	for _, bells := range groups {
+	for _, tags := range groups {
 		w.running.Add(1)
-		go w.listen(bells)
+		go w.listen(tags)
 	}
 	return nil
 }
 
 // listen takes bells until the waiter is closed.
-func (w *waiter) listen(bells []string) {
+func (w *waiter) listen(tags []*tag) {
 	defer w.running.Done()
+	var bells []string
+	for _, t := range tags {
+		bells = append(bells, t.bell())
+	}
 	pause := time.Duration(0)
-	for w.ctx.Err() == nil {
+	for w.awaited() {
 		block := blockFor - blockFor/10 + rand.N(blockFor/5)
 		_, err := w.client.BLPop(within(w.ctx, block+blockSlack), block, bells...).Result()
 		switch {
 		case err == nil:
 			pause = 0
-			select {
-			case w.wake <- struct{}{}:
-			default: // one that is there already wakes for both
+			if !w.take() {
+				w.handOn(tags)
 			}
 			continue
 		case errors.Is(err, goredis.Nil):
@@ -195,10 +244,22 @@ func (w *waiter) Close() error {
 	client := w.client
 	w.mu.Unlock()
 	if client != nil {
+		w.track.bow()
+		ended := make(chan struct{})
+		go func() {
+			w.running.Wait()
+			close(ended)
+		}()
+		timer := time.NewTimer(farewell / 2)
+		select {
+		case <-ended:
+			timer.Stop()
+		case <-timer.C:
+		}
 		w.track.cut()
 		_ = client.Close()
-		w.running.Wait()
-		w.handOn()
+		<-ended
+		w.handOn(w.tags)
 	}
 	w.b.mu.Lock()
 	delete(w.b.waiters, w)
@@ -206,13 +267,26 @@ func (w *waiter) Close() error {
 	return nil
 }
 
-// handOn rings again where jobs wait, as a bell may have been taken and not been
-// used, or have been on its way when the connection was closed.
-func (w *waiter) handOn() {
-	calls := make([]*call, len(w.tags))
-	for i, t := range w.tags {
+// handOn rings again where jobs wait, as a bell was taken and not used, or may
+// have been on its way when a connection was closed.
+func (w *waiter) handOn(tags []*tag) {
+	calls := make([]*call, len(tags))
+	for i, t := range tags {
 		calls[i] = t.call(ringScript, "", 0)
 	}
-	ctx := within(context.Background(), farewell)
-	do(ctx, w.b.client, calls)
+	do(within(context.Background(), farewell), w.b.client, calls)
+}
+
+// handOnSoon does so without holding up its caller.
+func (w *waiter) handOnSoon(tags []*tag) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return // Close does it
+	}
+	w.running.Add(1)
+	go func() {
+		defer w.running.Done()
+		w.handOn(tags)
+	}()
 }
