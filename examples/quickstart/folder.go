@@ -43,12 +43,15 @@ func digestFolder(ctx context.Context, o *options, screen *screen) (s *summary, 
 	watching, endWatch := context.WithCancel(context.Background())
 	watched := make(chan *account)
 	go func() { watched <- watch(watching, system, c, screen) }()
-	report, err := system.Run(context.Background())
+	report, runErr := system.Run(context.Background())
 	endWatch()
 	known := <-watched
 	screen.clear()
-	if report == nil || err != nil && !errors.Is(err, caddis.ErrStopped) {
-		return nil, err
+	if report == nil {
+		return nil, runErr
+	}
+	if errors.Is(runErr, caddis.ErrStopped) {
+		runErr = nil // ctx ended before the start
 	}
 
 	left, cancel := context.WithTimeout(context.Background(), max(reportTime(o.grace), o.grace-report.StopTook))
@@ -64,7 +67,7 @@ func digestFolder(ctx context.Context, o *options, screen *screen) (s *summary, 
 			screen.logger().Warn("the finished jobs stay in the store; a further start removes them", "error", err)
 		}
 	}
-	return summarize(known, report, time.Since(began)), known.scanError()
+	return summarize(known, report, time.Since(began)), errors.Join(runErr, known.scanError())
 }
 
 // reportTime is the part of the grace that is kept for summing up.

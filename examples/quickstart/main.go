@@ -61,7 +61,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -123,7 +122,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.dir, "dir", ".", "the `folder` whose files are read")
 	url := flags.String("backend", "memory:", "the job store: memory:, redis://host:port/db, rediss://…, redis+sentinel://…, redis+cluster://… (`URL`)")
-	flags.IntVar(&o.concurrency, "concurrency", 2*runtime.GOMAXPROCS(0), "how many files are read at the same time")
+	flags.IntVar(&o.concurrency, "concurrency", 16, "how many files are read at the same time")
 	flags.DurationVar(&o.grace, "grace", actors.DefaultGrace, "how long a stop may take")
 	flags.DurationVar(&o.lease, "lease", actors.DefaultLease, "after what time without a sign of life a job is given to another process")
 	flags.BoolVar(&o.json, "json", false, "end with one JSON object on stdout instead of a table")

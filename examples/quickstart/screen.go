@@ -37,7 +37,7 @@ func (s *screen) hideProgress() { s.quiet = true }
 
 // logger logs what is worth a warning; the table tells the rest.
 func (s *screen) logger() *slog.Logger {
-	return slog.New(tint.NewHandler(s, &tint.Options{Level: slog.LevelWarn, NoColor: !s.terminal}))
+	return slog.New(tint.NewTextHandler(s, &tint.Options{Level: slog.LevelWarn, NoColor: !s.terminal}))
 }
 
 // Write puts text above the line of progress, which the next show restores.
