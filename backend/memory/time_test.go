@@ -1,7 +1,6 @@
 package memory_test
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -118,36 +117,6 @@ func TestOneWaiterIsWokenPerEnqueueAndThoseWhoWaitLongestFirst(t *testing.T) {
 			mu.Unlock()
 		}
 	})
-}
-
-func TestAnInterruptedWaiterHandsOnARingOfTheSameMoment(t *testing.T) {
-	t.Parallel()
-	for range 200 {
-		synctest.Test(t, func(t *testing.T) {
-			store := closed(t, memory.Config{})
-			first, err := store.Waiter([]string{"q"})
-			require.NoError(t, err)
-			second, err := store.Waiter([]string{"q"})
-			require.NoError(t, err)
-			ctx, cancel := context.WithCancel(t.Context())
-			results := make(chan error, 2)
-			go func() { results <- first.Wait(ctx, time.Hour) }()
-			synctest.Wait()
-			go func() { results <- second.Wait(t.Context(), time.Hour) }()
-			synctest.Wait()
-			start := time.Now()
-			go cancel()
-			go func() { _, _ = store.Enqueue(t.Context(), jobs("a")) }()
-			if <-results != nil {
-				require.NoError(t, <-results)
-			} else {
-				require.NoError(t, second.Close())
-				<-results
-			}
-			require.Zero(t, time.Since(start))
-			cancel()
-		})
-	}
 }
 
 func TestAnIdleStoreHasNoTimersAndNoGoroutines(t *testing.T) {
