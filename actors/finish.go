@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
@@ -20,12 +21,15 @@ func (s *supervisor) stopHard() {
 	if s.over {
 		return
 	}
-	s.cut = true
+	s.cut, s.unsettled = true, !s.gaveUp
 	if s.plan == nil {
 		now := time.Now()
 		p := makePlan(now, 0, 0, 0, HandBack)
-		s.plan, s.reason = &p, "stopped without draining"
+		s.plan = &p
 		t.stopBegan.Store(now.UnixNano())
+		if s.crash == nil {
+			s.reason = "stopped without draining"
+		}
 	}
 	t.accepting.Store(false)
 	t.cancelling.Store(true)
@@ -39,7 +43,7 @@ func (s *supervisor) finish() {
 	go s.lastSteps()
 }
 
-// lastSteps settles what the parts left, if the supervisor or the settler was cut
+// lastSteps settles what the parts left, if one of them or the supervisor was cut
 // short, closes what the tree has open, and gives the report to all who wait.
 func (s *supervisor) lastSteps() {
 	t := s.tree
@@ -51,68 +55,100 @@ func (s *supervisor) lastSteps() {
 	}()
 	select {
 	case <-calls:
-	case <-time.After(callTimeout):
+	case <-time.After(lastCalls):
 		t.log.Error("a call to the job store does not end although its context has")
 	}
-	if s.cut {
-		ctx, cancel := context.WithTimeout(context.Background(), t.config.HandBackTime)
-		s.resolveLease(ctx)
-		s.settleRest(ctx)
-		cancel()
+	if s.unsettled {
+		s.settleAll()
 	}
 	t.dispatch.close()
 	report := s.report()
 	t.outcome = report
 	t.setState(report.State)
 	t.log.Info("worker stopped", "worker", t.worker, "report", &report.Report)
-	t.callers.answer(report)
+	t.door.close(report, t.status())
 	close(t.done)
 }
 
+// lastCalls is how long calls may take to end once their context has.
+const lastCalls = time.Second
+
+// settleAll does what fetcher, settler and keeper would have done.
+func (s *supervisor) settleAll() {
+	t := s.tree
+	ctx, cancel := context.WithTimeout(context.Background(), t.config.HandBackTime)
+	defer cancel()
+	s.persist(ctx, s.resolveLease)
+	s.persist(ctx, s.settleRest)
+	if err := t.config.Backend.SignOff(ctx, t.worker, t.config.Queues); err != nil {
+		t.log.Debug("the worker's record stays until it expires", "error", err)
+	}
+}
+
+// persist repeats what the store does not answer until ctx ends.
+func (s *supervisor) persist(ctx context.Context, do func(context.Context) error) {
+	for failures := 1; ; failures++ {
+		err := do(ctx)
+		if err == nil || errors.Is(err, backend.ErrClosed) || errors.Is(err, backend.ErrRejected) {
+			return
+		}
+		select {
+		case <-time.After(s.tree.config.retry.Delay(failures)):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // resolveLease learns what an unanswered Lease call has taken.
-func (s *supervisor) resolveLease(ctx context.Context) {
+func (s *supervisor) resolveLease(ctx context.Context) error {
 	t, d := s.tree, s.desk
 	if d.token == "" {
-		return
+		return nil
 	}
 	reply, err := t.config.Backend.Lease(ctx, backend.LeaseRequest{
 		Worker: t.worker, Token: d.token, Queues: t.config.Queues, Duration: t.config.Lease,
 	})
 	if err == nil {
+		d.token = ""
 		t.tally.leased(len(reply.Leases))
 		t.ledger.open(reply.Leases)
 	}
+	return err
 }
 
 // settleRest commits what the settler did not get to: the call that it did not
 // hear the end of, and then all that the ledger lists. Messages that were on their
 // way have vanished with their actors.
-func (s *supervisor) settleRest(ctx context.Context) {
+func (s *supervisor) settleRest(ctx context.Context) error {
 	t, b := s.tree, s.box
-	for _, slot := range s.roster.list() {
+	for _, slot := range s.roster.all() {
 		t.takeFrom(slot)
 	}
-	batch := b.inFlight
 	for {
-		if len(batch) == 0 {
-			if batch = t.ledger.list(); len(batch) == 0 {
-				return
-			}
-			batch = batch[:min(len(batch), maxCommit)]
-			for _, r := range batch {
-				if r.claim() {
-					r.settlement = r.released()
-				}
-			}
+		if len(b.inFlight) == 0 {
+			b.inFlight = t.ledger.list()
+			b.inFlight = b.inFlight[:min(len(b.inFlight), maxCommit)]
 			b.call++
 		}
-		results, err := t.config.Backend.Settle(ctx, t.settleRequest(b.call, batch))
-		if err != nil || len(results) != len(batch) {
-			return
+		if len(b.inFlight) == 0 {
+			return nil
 		}
-		t.tally.ended(batch, results)
-		t.ledger.close(batch...)
-		batch = nil
+		for _, r := range b.inFlight {
+			if r.claim() {
+				r.settlement = r.released()
+			}
+		}
+		results, err := t.config.Backend.Settle(ctx, t.settleRequest(b.call, b.inFlight))
+		if err == nil {
+			err = checkAnswers(len(results), len(b.inFlight))
+		}
+		if err != nil {
+			return err
+		}
+		t.tally.ended(b.inFlight, results)
+		t.ledger.close(b.inFlight...)
+		b.inFlight = nil
 	}
 }
 

@@ -43,10 +43,10 @@ type healthBody struct {
 }
 
 // Live reports whether the actors make progress: they have gone round within two
-// leases and some seconds.
+// leases and some seconds, and no call to the store is stuck.
 func (s Status) Live(lease time.Duration) bool {
 	if s.State.Final() {
 		return s.State == StateStopped
 	}
-	return time.Since(s.LastProgress) < 2*lease+2*callTimeout
+	return s.StuckCalls == 0 && time.Since(s.LastProgress) < 2*lease+2*callTimeout
 }

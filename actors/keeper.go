@@ -131,7 +131,7 @@ func (k *keeper) turn(c actor.Context, what round) {
 	if what.full {
 		t.keeperPulse.Store(time.Now().UnixNano())
 	}
-	k.abort = t.call(callTimeout, func(ctx context.Context) {
+	k.abort = t.call(min(callTimeout, t.config.Lease/3), func(ctx context.Context) {
 		answer := &rounded{full: what.full}
 		answer.err = t.renew(ctx, runs)
 		if what.full && answer.err == nil {
@@ -194,7 +194,11 @@ func (k *keeper) listen(c actor.Context) {
 func (k *keeper) signOff(c actor.Context) {
 	k.gone = true
 	t, self := k.tree, c.Self()
-	t.call(signOffTimeout, func(ctx context.Context) {
+	limit := signOffTimeout
+	if by := t.stopBy.Load(); by != 0 {
+		limit = max(time.Millisecond, min(limit, time.Until(time.Unix(0, by))))
+	}
+	t.call(limit, func(ctx context.Context) {
 		if err := t.config.Backend.SignOff(ctx, t.worker, t.config.Queues); err != nil {
 			t.log.Debug("the worker's record stays until it expires", "error", err)
 		}
@@ -239,6 +243,9 @@ func (t *tree) renew(ctx context.Context, runs []*run) error {
 			}
 		}
 		results, err := t.config.Backend.Renew(ctx, request)
+		if err == nil {
+			err = checkAnswers(len(results), n)
+		}
 		if err != nil {
 			return err
 		}

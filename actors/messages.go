@@ -72,6 +72,9 @@ type Status struct {
 	// BackendError is what the store's last failure said; empty while it
 	// answers.
 	BackendError string `json:"backend_error,omitempty"`
+	// StuckCalls counts calls to the store that do not end although their time has
+	// long been up: nothing but a restart of the process helps.
+	StuckCalls int `json:"stuck_calls,omitempty"`
 	// LastProgress is when the actors last went round, which they do every third
 	// of a lease, whether the store answers or not.
 	LastProgress time.Time `json:"last_progress"`
@@ -86,8 +89,9 @@ type JobPanic struct {
 	Stack []byte
 }
 
+// Error shows of the value what jobs.Panic shows of it: never a payload.
 func (p *JobPanic) Error() string {
-	return fmt.Sprintf("job %q of kind %q panicked: %v", p.Job.ID, p.Job.Kind, p.Value)
+	return fmt.Sprintf("job %q of kind %q: %v", p.Job.ID, p.Job.Kind, &jobs.Panic{Value: p.Value})
 }
 
 // Unwrap returns the panic's value if it is an error.

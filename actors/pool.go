@@ -39,7 +39,7 @@ func (*escalated) IgnoreDeadLetterLogging() {}
 func (p *pool) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *actor.Started:
-		for _, s := range p.roster.list() {
+		for _, s := range p.roster.all() {
 			p.spawn(c, s)
 		}
 		if p.roster.isClosing() {
@@ -56,7 +56,7 @@ func (p *pool) Receive(c actor.Context) {
 	case *resize:
 		p.resize(c, m.concurrency)
 	case *abandon:
-		for _, s := range p.roster.list() {
+		for _, s := range p.roster.all() {
 			p.tree.rescue(s)
 		}
 		for _, child := range c.Children() {
@@ -109,9 +109,9 @@ func (p *pool) terminated(c actor.Context, who *actor.PID) {
 		}
 		return
 	}
-	if s := p.roster.servedBy(who); s != nil {
+	if s := p.roster.servedBy(who); s != nil && !p.roster.dismiss(s) {
 		p.roster.replaced++
-		s.stay()
+		p.roster.retain(s)
 		p.tree.after(p.tree.config.retry.Delay(p.roster.replaced), c.Self(), &respawn{s})
 	}
 }
@@ -121,13 +121,20 @@ func (p *pool) resize(c actor.Context, n int) {
 		return
 	}
 	have, _ := p.roster.size()
-	for _, s := range p.roster.grow(max(0, n-have)) {
+	added, back := p.roster.grow(max(0, n-have))
+	for _, s := range added {
 		p.spawn(c, s)
 	}
-	for _, s := range p.roster.shrink(max(0, have-n)) {
-		s.leave()
+	for _, s := range back {
+		// An executor that is ending is replaced when its end is known: before
+		// that its successor would be taken for it.
 		if executor := s.servant(); executor != nil {
-			c.Poison(executor)
+			c.Send(executor, lookMessage)
+		}
+	}
+	for _, s := range p.roster.shrink(max(0, have-n)) {
+		if executor := s.servant(); executor != nil {
+			c.Send(executor, lookMessage)
 		}
 	}
 }

@@ -12,7 +12,11 @@ import (
 type roster struct {
 	mu    sync.Mutex
 	slots []*slot
-	next  int
+	// retired are the slots that were one too many, until their executors have
+	// ended.
+	retired []*slot
+	byName  map[string]*slot
+	next    int
 	// suspended are executors that failed and wait for their directive.
 	suspended map[string]bool
 	closing   bool
@@ -21,23 +25,33 @@ type roster struct {
 }
 
 func newRoster(n int) *roster {
-	r := &roster{suspended: map[string]bool{}}
+	r := &roster{byName: map[string]*slot{}, suspended: map[string]bool{}}
 	r.grow(n)
 	return r
 }
 
-func (r *roster) grow(n int) (added []*slot) {
+// grow adds n slots. Retired ones come back first: their jobs still run, and new
+// slots beside them would be too many.
+func (r *roster) grow(n int) (added, back []*slot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for range n {
-		added = append(added, &slot{number: r.next})
-		r.next++
+	few := min(n, len(r.retired))
+	back = append(back, r.retired[:few]...)
+	r.retired = append([]*slot(nil), r.retired[few:]...)
+	for _, s := range back {
+		s.stay()
 	}
-	r.slots = append(r.slots, added...)
-	return added
+	for range n - few {
+		s := &slot{number: r.next}
+		r.next++
+		r.byName[s.name()] = s
+		added = append(added, s)
+	}
+	r.slots = append(append(r.slots, added...), back...)
+	return added, back
 }
 
-// shrink takes n slots out, idle ones first.
+// shrink retires n slots, idle ones first.
 func (r *roster) shrink(n int) (removed []*slot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,13 +66,51 @@ func (r *roster) shrink(n int) (removed []*slot) {
 		}
 		r.slots = kept
 	}
+	for _, s := range removed {
+		s.leave()
+	}
+	r.retired = append(r.retired, removed...)
 	return removed
+}
+
+// dismiss forgets a retired slot whose executor has ended. It returns false if the
+// slot is none or still has a job.
+func (r *roster) dismiss(s *slot) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, each := range r.retired {
+		if each == s && !s.busy() {
+			r.retired = append(r.retired[:i:i], r.retired[i+1:]...)
+			delete(r.byName, s.name())
+			return true
+		}
+	}
+	return false
 }
 
 func (r *roster) list() []*slot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]*slot(nil), r.slots...)
+}
+
+// retain keeps a slot whose executor has ended for another one.
+func (r *roster) retain(s *slot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, each := range r.retired {
+		if each == s {
+			return // the other one is only to settle its job
+		}
+	}
+	s.stay()
+}
+
+// all returns the retired slots too.
+func (r *roster) all() []*slot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append(append([]*slot(nil), r.slots...), r.retired...)
 }
 
 func (r *roster) size() (slots, busy int) {
@@ -73,12 +125,9 @@ func (r *roster) size() (slots, busy int) {
 
 // servedBy returns the slot that an executor serves or served.
 func (r *roster) servedBy(executor *actor.PID) *slot {
-	for _, s := range r.list() {
-		if executorName(executor) == s.name() {
-			return s
-		}
-	}
-	return nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.byName[executorName(executor)]
 }
 
 // name is what the executor of a slot is called below its pool.

@@ -2,7 +2,7 @@ package actors
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -106,8 +106,8 @@ func (s *settler) commit(c actor.Context) {
 	request := t.settleRequest(s.box.call, s.box.inFlight)
 	t.call(callTimeout, func(ctx context.Context) {
 		results, err := t.config.Backend.Settle(ctx, request)
-		if err == nil && len(results) != len(request.Settlements) {
-			err = errors.New("the backend answered for another number of settlements than it was given")
+		if err == nil {
+			err = checkAnswers(len(results), len(request.Settlements))
 		}
 		t.heard("settle", err)
 		t.system.Root.Send(self, &committed{call: request.Call, results: results, err: err})
@@ -145,4 +145,12 @@ func (s *settler) committed(c actor.Context, m *committed) {
 		}
 	}
 	s.advance(c)
+}
+
+// checkAnswers keeps a store that breaks its contract from breaking the worker.
+func checkAnswers(answers, questions int) error {
+	if answers != questions {
+		return fmt.Errorf("the job store gave %d answers to %d questions", answers, questions)
+	}
+	return nil
 }

@@ -44,7 +44,7 @@ func (s State) Final() bool { return s == StateStopped || s == StateCrashed }
 // change. Subscribers run in the publishing actor: they must be quick and must
 // not panic.
 type StateChanged struct {
-	// PID is the supervisor, Worker the worker's id.
+	// PID is the worker's, Worker its id.
 	PID      *actor.PID
 	Worker   string
 	From, To State

@@ -31,19 +31,26 @@ type supervisor struct {
 	timer *time.Timer
 	// alive are the parts that have not ended, by the name of their PID.
 	alive map[string]bool
-	// cut is set when the supervisor or the settler was stopped before its time.
-	cut bool
+	// cut is set when the supervisor was stopped before its time, unsettled when
+	// that or the end of a part has left something to be settled.
+	cut, unsettled bool
 	// gaveUp is set when the grace was used up, over when all parts have ended.
 	gaveUp, over bool
-	reason       string
-	crash        error
+	// endAt is when a supervisor that gave up waits for its parts no longer.
+	endAt  time.Time
+	reason string
+	crash  error
 }
+
+// lastMoment is what the parts are given to end in even if the grace is over.
+const lastMoment = 50 * time.Millisecond
 
 type stepDue struct{}
 
 func (*stepDue) IgnoreDeadLetterLogging() {}
 
 func (s *supervisor) Receive(c actor.Context) {
+	defer s.noteFault()
 	switch m := c.Message().(type) {
 	case *actor.Started:
 		s.start(c)
@@ -72,6 +79,15 @@ func (s *supervisor) Receive(c actor.Context) {
 			status := s.tree.status()
 			c.Respond(&status)
 		}
+	}
+}
+
+// noteFault keeps the reason for which the library is about to stop the
+// supervisor.
+func (s *supervisor) noteFault() {
+	if fault := recover(); fault != nil {
+		s.setCrash(fault)
+		panic(fault)
 	}
 }
 
@@ -161,12 +177,19 @@ func (s *supervisor) step(c actor.Context) {
 		t.setState(StateHandingBack)
 		c.Send(t.pool, &abandon{})
 	}
+	if over && s.gaveUp {
+		if !time.Now().Before(s.endAt) {
+			c.Stop(c.Self()) // a part does not end
+		}
+		return
+	}
 	if over {
 		s.gaveUp = true
 		c.Stop(t.fetcher)
 		c.Stop(t.pool)
 		c.Send(t.settler, &giveUp{})
-		return
+		next = time.Now().Add(max(time.Until(s.plan.end), lastMoment))
+		s.endAt = next
 	}
 	if s.timer != nil {
 		s.timer.Stop()
@@ -183,23 +206,34 @@ func (s *supervisor) ended(c actor.Context, who *actor.PID) {
 	if s.cut {
 		return
 	}
-	if who.Id == s.tree.settler.Id && !s.gaveUp && s.box.size() > 0 {
-		s.cut = true // finish settles the rest
+	t := s.tree
+	if !s.gaveUp && (who.Id == t.fetcher.Id && s.desk.token != "" || who.Id == t.settler.Id && s.box.size() > 0) {
+		s.unsettled = true
 	}
-	if s.plan == nil {
-		s.crashed(c, fmt.Errorf("the %s ended", executorName(who)))
+	if s.gaveUp || s.plan != nil && who.Id != t.settler.Id || s.ready() {
+		s.cascade(c)
 		return
 	}
-	s.cascade(c)
+	s.crashed(c, fmt.Errorf("the %s ended", executorName(who)))
+	if who.Id == t.settler.Id {
+		c.Stop(c.Self()) // no job can be acknowledged any more
+	}
+}
+
+// ready reports whether the settler's turn to end has come.
+func (s *supervisor) ready() bool {
+	return s.plan != nil && !s.alive[s.tree.fetcher.Id] && !s.alive[s.tree.pool.Id]
 }
 
 // cascade gives the next pill.
 func (s *supervisor) cascade(c actor.Context) {
 	t := s.tree
 	switch {
-	case s.alive[t.fetcher.Id] || s.alive[t.pool.Id]:
+	case s.alive[t.pool.Id]:
+	case s.alive[t.fetcher.Id]:
+		t.after(lastLease, t.fetcher, &lastOrder{})
 	case s.alive[t.settler.Id]:
-		for _, slot := range s.roster.list() {
+		for _, slot := range s.roster.all() {
 			t.rescue(slot) // what lies in slots whose executors were stopped
 		}
 		c.Poison(t.settler)
@@ -213,17 +247,20 @@ func (s *supervisor) cascade(c actor.Context) {
 
 // crashed begins a stop that ends as crashed.
 func (s *supervisor) crashed(c actor.Context, reason any) {
-	if s.crash != nil {
-		return
+	if s.crash == nil {
+		s.setCrash(reason)
+		s.stop(c, &Stop{}, s.reason)
 	}
+}
+
+func (s *supervisor) setCrash(reason any) {
 	err, ok := reason.(error)
 	if !ok {
 		err = fmt.Errorf("%v", reason)
 	}
 	s.crash = err
-	s.tree.log.Error("the worker cannot go on and stops", "error", err)
-	s.stop(c, &Stop{}, "crashed")
 	s.reason = "crashed: " + err.Error()
+	s.tree.log.Error("the worker cannot go on and stops", "error", err)
 }
 
 // HandleFailure restarts a part of the tree that failed, three times a minute at

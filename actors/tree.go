@@ -22,7 +22,7 @@ type tree struct {
 	tally    tally
 	clock    storeClock
 	roster   *roster
-	callers  *stopCallers
+	door     *door
 	started  time.Time
 
 	supervisor, fetcher, pool, settler, keeper *actor.PID
@@ -40,6 +40,8 @@ type tree struct {
 	calls       sync.WaitGroup
 	callContext context.Context
 	endCalls    context.CancelFunc
+	// stuck counts the calls that go on long after their context has ended.
+	stuck atomic.Int64
 
 	// keeperPulse is when the keeper last began a round, fetcherPulse when the
 	// fetcher last heard of one, in Unix nanoseconds.
@@ -64,8 +66,14 @@ type tree struct {
 func (t *tree) call(timeout time.Duration, f func(ctx context.Context)) (abort context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(t.callContext, timeout)
 	t.calls.Add(1)
+	late := time.AfterFunc(2*timeout, func() { t.stuck.Add(1) })
 	t.dispatch.Schedule(func() {
 		defer t.calls.Done()
+		defer func() {
+			if !late.Stop() {
+				t.stuck.Add(-1)
+			}
+		}()
 		defer cancel()
 		f(ctx)
 	})
@@ -115,9 +123,14 @@ func (t *tree) props(producer func() actor.Actor, options ...actor.PropsOption) 
 	return actor.PropsFromProducer(producer, options...)
 }
 
-// after sends a message to an actor when a time has passed.
+// after sends a message to an actor when a time has passed, if the tree is there
+// by then.
 func (t *tree) after(d time.Duration, to *actor.PID, message any) *time.Timer {
-	return time.AfterFunc(d, func() { t.system.Root.Send(to, message) })
+	return time.AfterFunc(d, func() {
+		if t.callContext.Err() == nil {
+			t.system.Root.Send(to, message)
+		}
+	})
 }
 
 type stateSince struct {
@@ -139,7 +152,7 @@ func (t *tree) setState(to State) {
 			t.log.Error("a subscriber to the worker's state panicked", "panic", fault)
 		}
 	}()
-	t.system.EventStream.Publish(&StateChanged{PID: t.supervisor, Worker: t.worker, From: from, To: to})
+	t.system.EventStream.Publish(&StateChanged{PID: t.door.pid, Worker: t.worker, From: from, To: to})
 }
 
 // status describes the tree as it is.
@@ -150,6 +163,7 @@ func (t *tree) status() Status {
 	s := Status{
 		Worker: t.worker, State: now.state, Since: now.since,
 		Concurrency: slots, Running: runs - settled, Unconfirmed: settled,
+		StuckCalls:   int(t.stuck.Load()),
 		LastProgress: time.Unix(0, min(t.keeperPulse.Load(), t.fetcherPulse.Load())), Counts: t.tally.snapshot(),
 	}
 	if by := t.stopBy.Load(); by != 0 {

@@ -33,28 +33,33 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 	t := &tree{
 		config: config, worker: rand.Text(), system: system, log: config.Logger,
 		dispatch: newDispatcher(), ledger: newLedger(), roster: newRoster(config.Concurrency),
-		callers: &stopCallers{system: system}, started: time.Now(), done: make(chan struct{}),
+		door: newDoor(system, config.Name), started: time.Now(), done: make(chan struct{}),
 	}
+	t.door.status = t.status
 	t.handlerContext = jobs.WithClient(context.Background(), client)
 	t.callContext, t.endCalls = context.WithCancel(context.Background())
 	t.current.Store(&stateSince{StateStarting, t.started})
 	t.keeperPulse.Store(t.started.UnixNano())
 	t.fetcherPulse.Store(t.started.UnixNano())
 
-	root := &supervisor{tree: t, desk: &desk{}, roster: t.roster, box: &outbox{}, alive: map[string]bool{}}
-	props := t.props(func() actor.Actor { return root },
-		actor.WithMailbox(func() actor.Mailbox { return &stopInbox{drainInbox{actor.Unbounded()()}, t.callers} }),
-		actor.WithGuardian(lastResort),
-	)
-	if _, err := system.Root.SpawnNamed(props, config.Name); err != nil {
+	fail := func(err error) (*Worker, error) {
 		t.endCalls()
 		t.dispatch.close()
 		return nil, fmt.Errorf("caddis: spawn %q: %w (give each worker of an actor system another Name)", config.Name, err)
 	}
+	if !t.door.open() {
+		return fail(actor.ErrNameExists)
+	}
+	root := &supervisor{tree: t, desk: &desk{}, roster: t.roster, box: &outbox{}, alive: map[string]bool{}}
+	props := t.props(func() actor.Actor { return root }, actor.WithGuardian(lastResort))
+	if _, err := system.Root.SpawnNamed(props, t.door.supervisor.Id); err != nil {
+		t.door.discard()
+		return fail(err)
+	}
 	return &Worker{t}, nil
 }
 
-// PID is the supervisor's.
+// PID is what takes the worker's messages, during its life and after it.
 func (w *Worker) PID() *actor.PID { return w.tree.system.NewLocalPID(w.tree.config.Name) }
 
 // ID is the random id under which the worker holds its leases.
@@ -106,9 +111,16 @@ func (w *Worker) Report() *Report {
 func Subscribe(system *actor.ActorSystem, name string, f func(StateChanged)) (unsubscribe func()) {
 	stream := system.EventStream
 	subscription := stream.Subscribe(func(event any) {
-		if change, ok := event.(*StateChanged); ok && change.PID.Id == name {
-			f(*change)
+		change, ok := event.(*StateChanged)
+		if !ok || change.PID.Id != name {
+			return
 		}
+		defer func() { // the others are to hear of it too
+			if fault := recover(); fault != nil {
+				system.Logger().Error("a subscriber to the worker's state panicked", slog.Any("panic", fault))
+			}
+		}()
+		f(*change)
 	})
 	return func() { stream.Unsubscribe(subscription) }
 }

@@ -63,7 +63,7 @@ func awaitDone(t testing.TB, w *actors.Worker) *actors.Report {
 	select {
 	case <-w.Done():
 		return w.Report()
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience()):
 		require.FailNow(t, "the worker did not stop", "status: %+v", w.Status())
 		return nil
 	}

@@ -1,0 +1,221 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// faulty is a store between the worker and the true one. It notes every call and
+// lets a test break any verb: before the effect, after it, or by taking time.
+type faulty struct {
+	backend.Backend
+
+	mu    sync.Mutex
+	rules map[string]rule
+	calls map[string][]time.Time
+	lease []backend.LeaseRequest
+	sets  []backend.SettleRequest
+	renew []backend.RenewRequest
+}
+
+// rule stands around the calls of a verb; call has the effect.
+type rule func(ctx context.Context, call func() error) error
+
+var errDown = fmt.Errorf("the test has cut the line: %w", backend.ErrUnavailable)
+
+// down fails without an effect.
+func down(context.Context, func() error) error { return errDown }
+
+// lostReply fails after the effect.
+func lostReply(_ context.Context, call func() error) error {
+	if err := call(); err != nil {
+		return err
+	}
+	return errDown
+}
+
+// hangs ends only with its context, without an effect.
+func hangs(ctx context.Context, _ func() error) error {
+	<-ctx.Done()
+	return errors.Join(errDown, ctx.Err())
+}
+
+// held has its effect when the gate opens, or ends with its context without one.
+func held(gate <-chan struct{}) rule {
+	return func(ctx context.Context, call func() error) error {
+		select {
+		case <-gate:
+			return call()
+		case <-ctx.Done():
+			return hangs(ctx, call)
+		}
+	}
+}
+
+// first applies a rule to the first n calls, and none to the rest.
+func first(n int, r rule) rule {
+	var mu sync.Mutex
+	return func(ctx context.Context, call func() error) error {
+		mu.Lock()
+		n--
+		over := n < 0
+		mu.Unlock()
+		if over {
+			return call()
+		}
+		return r(ctx, call)
+	}
+}
+
+func newFaulty(b backend.Backend) *faulty {
+	return &faulty{Backend: b, rules: map[string]rule{}, calls: map[string][]time.Time{}}
+}
+
+// on sets the rule for some verbs; "" means all that have none of their own. nil
+// ends a rule.
+func (f *faulty) on(r rule, verbs ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, verb := range verbs {
+		f.rules[verb] = r
+	}
+}
+
+// count returns how often a verb was called.
+func (f *faulty) count(verb string) int { return len(f.times(verb)) }
+
+// times returns when a verb was called.
+func (f *faulty) times(verb string) []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]time.Time(nil), f.calls[verb]...)
+}
+
+// forget drops what was noted.
+func (f *faulty) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.calls)
+	f.lease, f.sets, f.renew = nil, nil, nil
+}
+
+func (f *faulty) leases() []backend.LeaseRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]backend.LeaseRequest(nil), f.lease...)
+}
+
+func (f *faulty) settles() []backend.SettleRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]backend.SettleRequest(nil), f.sets...)
+}
+
+func (f *faulty) do(ctx context.Context, verb string, call func() error) error {
+	f.mu.Lock()
+	f.calls[verb] = append(f.calls[verb], time.Now())
+	r := f.rules[verb]
+	if r == nil {
+		r = f.rules[""]
+	}
+	f.mu.Unlock()
+	if r == nil {
+		return call()
+	}
+	return r(ctx, call)
+}
+
+// ask is do for verbs with an answer, which is not given along with an error.
+func ask[T any](ctx context.Context, f *faulty, verb string, call func() (T, error)) (answer T, err error) {
+	err = f.do(ctx, verb, func() (err error) {
+		answer, err = call()
+		return err
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return answer, nil
+}
+
+func (f *faulty) Lease(ctx context.Context, request backend.LeaseRequest) (backend.LeaseReply, error) {
+	f.mu.Lock()
+	f.lease = append(f.lease, request)
+	f.mu.Unlock()
+	return ask(ctx, f, "lease", func() (backend.LeaseReply, error) { return f.Backend.Lease(ctx, request) })
+}
+
+func (f *faulty) Settle(ctx context.Context, request backend.SettleRequest) ([]backend.SettleResult, error) {
+	f.mu.Lock()
+	f.sets = append(f.sets, request)
+	f.mu.Unlock()
+	return ask(ctx, f, "settle", func() ([]backend.SettleResult, error) { return f.Backend.Settle(ctx, request) })
+}
+
+func (f *faulty) Renew(ctx context.Context, request backend.RenewRequest) ([]backend.RenewResult, error) {
+	f.mu.Lock()
+	f.renew = append(f.renew, request)
+	f.mu.Unlock()
+	return ask(ctx, f, "renew", func() ([]backend.RenewResult, error) { return f.Backend.Renew(ctx, request) })
+}
+
+func (f *faulty) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
+	return ask(ctx, f, "sweep", func() (backend.SweepReply, error) { return f.Backend.Sweep(ctx, request) })
+}
+
+func (f *faulty) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
+	return f.do(ctx, "announce", func() error { return f.Backend.Announce(ctx, worker, ttl) })
+}
+
+func (f *faulty) SignOff(ctx context.Context, worker string, queues []string) error {
+	return f.do(ctx, "sign off", func() error { return f.Backend.SignOff(ctx, worker, queues) })
+}
+
+func (f *faulty) Listen(ctx context.Context, deliver func(backend.Command)) error {
+	return f.do(ctx, "listen", func() error { return f.Backend.Listen(ctx, deliver) })
+}
+
+func (f *faulty) Waiter(queues []string) (backend.Waiter, error) {
+	var inner backend.Waiter
+	err := f.do(context.Background(), "waiter", func() (err error) {
+		inner, err = f.Backend.Waiter(queues)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &faultyWaiter{Waiter: inner, of: f, closed: make(chan struct{})}, nil
+}
+
+type faultyWaiter struct {
+	backend.Waiter
+	of     *faulty
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Wait ends when the waiter is closed, whatever the rule does.
+func (w *faultyWaiter) Wait(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-w.closed:
+			cancel()
+		case <-done:
+		}
+	}()
+	return w.of.do(ctx, "wait", func() error { return w.Waiter.Wait(ctx, limit) })
+}
+
+func (w *faultyWaiter) Close() error {
+	w.once.Do(func() { close(w.closed) })
+	return w.Waiter.Close()
+}
