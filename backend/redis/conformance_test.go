@@ -66,5 +66,9 @@ func TestAClusterConforms(t *testing.T) {
 func TestOneServerKeepsToTheModel(t *testing.T) {
 	t.Parallel()
 	_, client := standalone(t, redistest.Options{})
-	backendtest.RunModel(t, func(t *testing.T) backend.Backend { return open(t, client, redis.Config{}) }, 10_000)
+	sequences := 10_000
+	if testing.Short() {
+		sequences = 500
+	}
+	backendtest.RunModel(t, func(t *testing.T) backend.Backend { return open(t, client, redis.Config{}) }, sequences)
 }

@@ -26,18 +26,21 @@ local given = same and string.sub(last, #token + 2) or '' -- the last part and t
 local repeated = same and part <= tonumber(string.match(given, '^%d+'))
 given = string.match(given, '^%d+\n(.*)$') or ''
 
-local ids, levels, more = {}, {}, false
+local ids, levels, more, unfinished, moreblocked = {}, {}, false, false, false
 local want = repeated and 0 or max
 local grace, stale, changed = 0, false, false
+local reported -- the progress of jobs that are handed out once more
 checkbell()
 call('HDEL', META, '') -- a first write that a full store allows, after which it allows all
 
 if repeated then
   local names = {}
+  reported = {}
   for id in string.gmatch(given, '[^\n]+') do names[#names + 1] = id end
   for i, record in ipairs(fields(RUNNING, names)) do
     if record and string.sub(record, 3, #token + 3) == token .. '\0' then
       ids[#ids + 1] = names[i]
+      reported[names[i]] = progressof(record)
       local score = tonumber(call('ZSCORE', LEASES, names[i]) or now)
       if score < expires or #ids == 1 then expires = score end
     end
@@ -47,7 +50,7 @@ else
   if head then
     grace, stale, changed = graceof(meta[2], meta[3], duration)
     if tonumber(head) <= now and grace <= now then
-      if reclaim(1000) == 1000 then more = true end
+      if reclaim(1000) == 1000 then unfinished = true end
       head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
     end
   else
@@ -57,7 +60,7 @@ end
 
 local due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
 if due and tonumber(due) <= now * 8 + 7 then
-  if promote(1000) == 1000 then more = true end
+  if promote(1000) == 1000 then unfinished = true end
   due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
 end
 
@@ -68,9 +71,12 @@ if not paused then
   if anyblocked then checklists() end
   if anyblocked and #ARGV > 8 then
     for i = 9, #ARGV do
-      if want == 0 then break end
       local key = ARGV[i]
-      local found = call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, want)
+      local found = call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, want + 1)
+      if #found > want then
+        moreblocked = true
+        found[#found] = nil
+      end
       for _, member in ipairs(found) do
         local id = string.sub(member, #key + 3)
         ids[#ids + 1] = id
@@ -141,6 +147,12 @@ if dropped > 0 then
 end
 local past = histories and fields(HISTORY, ids) or {}
 for i = 1, #past do past[i] = past[i] or '' end
+if reported then
+  for i, id in ipairs(ids) do
+    past[i] = past[i] or ''
+    if reported[id] then past[i] = withprogress(past[i], reported[id]) end
+  end
+end
 
 each('ZREM', BLOCKED, members)
 each('HDEL', BLOCKEDON, freed)
@@ -168,26 +180,28 @@ if not repeated then
   if stale or changed then leavebeat(grace, changed) end
 end
 
-if more and not paused or (due and asked > 0 and want == 0) then
+local left = 0
+if more and not paused then
+  left = 1
+  if ghosts > gone or ARGV[8] == '1' then
+    left = gone - ghosts
+    for level = 0, 4 do left = left + call('LLEN', W[level]) end
+  end
+end
+if not paused and unfinished then left = math.max(1, left) end
+
+if left > 0 or (due and asked > 0 and want == 0) then
   ring()
 elseif rung then
   call('DEL', BELL)
 end
+if moreblocked then left = math.max(1, left) end
 
 local soon = 0
 if due then soon = math.floor(due / 8) end
 if head then
   local reclaims = math.max(tonumber(head), grace)
   if soon == 0 or reclaims < soon then soon = reclaims end
-end
-local left = 0
-if more and not paused then
-  left = 1
-  if ARGV[8] == '1' then
-    local n = gone - ghosts
-    for level = 0, 4 do n = n + call('LLEN', W[level]) end
-    left = math.max(left, n)
-  end
 end
 local keys = {}
 if anyblocked then keys = blockedkeys(tonumber(ARGV[7])) end
