@@ -1,0 +1,27 @@
+# make test    installs what the tests need and runs them all, with the race detector
+# make lint    gofmt, vet, staticcheck, and vet for macOS and Windows
+# make bench   the Go benchmarks
+# make setup   only installs what the tests need
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Further flags for go test, such as TESTFLAGS='-v -run Storm'.
+TESTFLAGS =
+
+.PHONY: test lint bench setup
+
+test: setup
+	CADDIS_REQUIRE_REDIS=1 CGO_ENABLED=1 go test -race -timeout 15m $(TESTFLAGS) ./...
+
+lint:
+	@echo gofmt -l .
+	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not formatted: $$files" >&2; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	GOOS=darwin GOARCH=arm64 go vet ./...
+	GOOS=windows GOARCH=amd64 go vet ./...
+
+bench:
+	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+
+setup:
+	@.ci/setup
