@@ -1,0 +1,270 @@
+package redis_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/backend/redis"
+	"github.com/caddis-go/caddis/backend/redis/redistest"
+)
+
+// cutter dials connections that lose the reply to the next scripts: the request
+// is sent and worked off, and then the connection ends.
+type cutter struct {
+	armed atomic.Int64 // how many replies are still to be lost
+	lost  atomic.Int64
+}
+
+type cutConn struct {
+	net.Conn
+	c   *cutter
+	mu  sync.Mutex
+	cut bool
+}
+
+func (c *cutter) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	return &cutConn{Conn: conn, c: c}, err
+}
+
+func (c *cutConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if len(p) > 60 && c.c.armed.Load() > 0 && c.c.armed.Add(-1) >= 0 {
+		c.mu.Lock()
+		c.cut = true
+		c.mu.Unlock()
+	}
+	return n, err
+}
+
+func (c *cutConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut {
+		c.c.lost.Add(1)
+		_ = c.Conn.Close()
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// cutting is a store whose replies can be lost.
+func cutting(t *testing.T) (*redis.Backend, *cutter) {
+	t.Helper()
+	server := redistest.Start(t, redistest.Options{})
+	c := &cutter{}
+	options := server.Options()
+	options.Dialer = c.dial
+	client := goredis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	store := open(t, client, redis.Config{})
+	// Scripts and queues are known before the first fault.
+	_, err := store.Enqueue(context.Background(), ids("warm-", 0, 1))
+	require.NoError(t, err)
+	finish(t, store, "warm", lease(t, store, "warm", 1), backend.OutcomeCompleted)
+	return store, c
+}
+
+func lease(t testing.TB, store backend.Backend, worker string, n int) []backend.Lease {
+	t.Helper()
+	reply, err := store.Lease(context.Background(), backend.LeaseRequest{
+		Worker: worker, Token: worker + ".0", Queues: []string{"mail"}, Max: n, Duration: 10 * time.Second,
+	})
+	require.NoError(t, err)
+	return reply.Leases
+}
+
+func settlementsOf(leases []backend.Lease, outcome backend.Outcome) []backend.Settlement {
+	var all []backend.Settlement
+	for _, l := range leases {
+		all = append(all, backend.Settlement{Queue: "mail", ID: l.Job.ID, Token: l.Token, Outcome: outcome})
+	}
+	return all
+}
+
+func finish(t testing.TB, store backend.Backend, worker string, leases []backend.Lease, outcome backend.Outcome) {
+	t.Helper()
+	_, err := store.Settle(context.Background(), backend.SettleRequest{Worker: worker, Call: 1, Settlements: settlementsOf(leases, outcome)})
+	require.NoError(t, err)
+}
+
+// lesson: a client library that silently re-sends after a lost reply pops a
+// second job and strands the first, or reports "duplicate" for an enqueue that
+// succeeded.
+func TestAnEnqueueWhoseReplyIsLostStoresOnceAndReportsNoDuplicate(t *testing.T) {
+	t.Parallel()
+	store, c := cutting(t)
+	c.armed.Store(2)
+	receipts, err := store.Enqueue(context.Background(), ids("a-", 0, 3))
+	require.NoError(t, err)
+	require.EqualValues(t, 2, c.lost.Load())
+	for _, r := range receipts {
+		require.False(t, r.Existing, r.ID)
+		require.Equal(t, backend.StateWaiting, r.State)
+	}
+	require.Len(t, lease(t, store, "w", 10), 3)
+}
+
+func TestALeaseWhoseReplyIsLostHandsOutTheSameJobsAgain(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	store, c := cutting(t)
+	_, err := store.Enqueue(ctx, ids("a-", 0, 5))
+	require.NoError(t, err)
+	c.armed.Store(1)
+	request := backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"mail"}, Max: 2, Duration: 10 * time.Second}
+	_, err = store.Lease(ctx, request)
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	reply, err := store.Lease(ctx, request)
+	require.NoError(t, err)
+	require.Len(t, reply.Leases, 2)
+	info, err := store.Queue(ctx, "mail")
+	require.NoError(t, err)
+	require.EqualValues(t, 2, info.Counts[backend.StateRunning])
+	require.EqualValues(t, 3, info.Counts[backend.StateWaiting])
+}
+
+func TestASettlementWhoseReplyIsLostAnswersTheSameAgain(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for _, outcome := range []backend.Outcome{
+		backend.OutcomeCompleted, backend.OutcomeRetry, backend.OutcomeReleased, backend.OutcomeCancelled, backend.OutcomeDead,
+	} {
+		t.Run(outcome.String(), func(t *testing.T) {
+			t.Parallel()
+			store, c := cutting(t)
+			_, err := store.Enqueue(ctx, ids("a-", 0, 3))
+			require.NoError(t, err)
+			request := backend.SettleRequest{Worker: "w", Call: 7, Settlements: settlementsOf(lease(t, store, "w", 3), outcome)}
+			c.armed.Store(1)
+			_, err = store.Settle(ctx, request)
+			require.ErrorIs(t, err, backend.ErrUnavailable)
+			before, err := store.Queue(ctx, "mail")
+			require.NoError(t, err)
+			results, err := store.Settle(ctx, request)
+			require.NoError(t, err)
+			for _, r := range results {
+				require.False(t, r.Stale)
+			}
+			after, err := store.Queue(ctx, "mail")
+			require.NoError(t, err)
+			require.Equal(t, before, after)
+		})
+	}
+}
+
+func TestTheScriptCacheMayBeFlushed(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	_, client := standalone(t, redistest.Options{})
+	store := open(t, client, redis.Config{DefaultShards: 3})
+	_, err := store.Enqueue(ctx, ids("a-", 0, 30))
+	require.NoError(t, err)
+	require.NoError(t, client.ScriptFlush(ctx).Err())
+	leases := lease(t, store, "w", 30) // a pipeline of three
+	require.Len(t, leases, 30)
+	require.NoError(t, client.ScriptFlush(ctx).Err())
+	finish(t, store, "w", leases, backend.OutcomeCompleted)
+}
+
+func TestAnEnqueueFailsFastWhileTheServerIsAwayAndRecovers(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server, client := standalone(t, redistest.Options{AppendFsync: "always"})
+	store := open(t, client, redis.Config{})
+	_, err := store.Enqueue(ctx, ids("a-", 0, 1))
+	require.NoError(t, err)
+
+	server.Stop()
+	start := time.Now()
+	_, err = store.Enqueue(ctx, ids("b-", 0, 1))
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.Less(t, time.Since(start), 1500*time.Millisecond)
+
+	server.Restart()
+	_, err = store.Enqueue(ctx, ids("c-", 0, 1))
+	require.NoError(t, err)
+
+	server.Pause()
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	start = time.Now()
+	_, err = store.Enqueue(short, ids("d-", 0, 1))
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(start), 500*time.Millisecond)
+	_, err = store.Enqueue(ctx, ids("e-", 0, 1))
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.Less(t, time.Since(start), 3*time.Second)
+	server.Continue()
+	require.Eventually(t, func() bool {
+		_, err := store.Enqueue(ctx, ids("f-", 0, 1))
+		return err == nil
+	}, 5*time.Second, time.Millisecond)
+}
+
+func TestALeaseIsNotReclaimedRightAfterTheServerWasAway(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server, client := standalone(t, redistest.Options{})
+	store := open(t, client, redis.Config{})
+	const duration = time.Second
+	_, err := store.Enqueue(ctx, ids("a-", 0, 1))
+	require.NoError(t, err)
+	reply, err := store.Lease(ctx, backend.LeaseRequest{Worker: "holder", Token: "holder.1", Queues: []string{"mail"}, Max: 1, Duration: duration})
+	require.NoError(t, err)
+	require.Len(t, reply.Leases, 1)
+
+	server.Pause()
+	<-time.After(duration + 300*time.Millisecond)
+	server.Continue()
+	other := backend.LeaseRequest{Worker: "other", Token: "other.1", Queues: []string{"mail"}, Max: 1, Duration: duration}
+	reply, err = store.Lease(ctx, other)
+	require.NoError(t, err)
+	require.Empty(t, reply.Leases, "its holder had no chance to renew")
+	require.True(t, reply.NextDue.After(reply.Now), "the grace has an end that is known")
+
+	results, err := store.Renew(ctx, backend.RenewRequest{Worker: "holder", Duration: duration, Leases: []backend.Held{{Queue: "mail", ID: ids("a-", 0, 1)[0].ID, Token: "holder.1"}}})
+	require.NoError(t, err)
+	require.False(t, results[0].Lost)
+
+	// Now the holder is gone while the other worker's beats go on.
+	renewed := time.Now()
+	for n := 2; len(reply.Leases) == 0; n++ {
+		require.Less(t, time.Since(renewed), duration+2*time.Second)
+		<-time.After(100 * time.Millisecond)
+		other.Token = "other." + time.Duration(n).String()
+		reply, err = store.Lease(ctx, other)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 1, reply.Leases[0].Crashes)
+}
+
+func TestJobsSurviveASentinelFailover(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	group := redistest.StartSentinel(t, redistest.Options{})
+	client := group.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	store := open(t, client, redis.Config{})
+	_, err := store.Enqueue(ctx, ids("a-", 0, 10))
+	require.NoError(t, err)
+	require.NoError(t, client.Wait(ctx, 1, 5*time.Second).Err())
+	group.Failover()
+	var reply backend.LeaseReply
+	require.Eventually(t, func() bool {
+		reply, err = store.Lease(ctx, backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"mail"}, Max: 20, Duration: 10 * time.Second})
+		return err == nil
+	}, 15*time.Second, 10*time.Millisecond)
+	require.Len(t, reply.Leases, 10)
+}
