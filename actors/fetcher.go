@@ -45,10 +45,16 @@ type desk struct {
 
 	waiter  backend.Waiter
 	waiting bool
+	// pausing is set while a wait that failed is not to be repeated yet;
+	// waitFailures counts how often it did.
+	pausing      bool
+	waitFailures int
 	// empty is true if the last Lease found all there was.
 	empty bool
-	// due is when there may be more without a wake-up.
-	due time.Time
+	// due is when there may be more without a wake-up; fruitless counts the
+	// leases in a row that found nothing although something was to be due.
+	due       time.Time
+	fruitless int
 
 	unblock  []string
 	quiet    bool
@@ -59,7 +65,8 @@ type desk struct {
 const (
 	// idleWait bounds a wait, and so for how long a lost wake-up is felt.
 	idleWait = 5 * time.Second
-	// lastLease is how long a fetcher that drains waits for its Lease call.
+	// lastLease is how long a fetcher that drains waits for its Lease call when
+	// nothing else is waited for.
 	lastLease = time.Second
 )
 
@@ -110,7 +117,7 @@ func (f *fetcher) Receive(c actor.Context) {
 	case *waited:
 		f.waited(c, m)
 	case *waitAgain:
-		d.empty = false
+		d.pausing, d.empty = false, false
 	case *blockedKeys:
 		f.tree.fetcherPulse.Store(time.Now().UnixNano())
 		if keys := f.known(m.keys); len(keys) > 0 {
@@ -124,9 +131,6 @@ func (f *fetcher) Receive(c actor.Context) {
 	case *drain:
 		d.draining = true
 		f.stopWaiting()
-		if d.token != "" {
-			f.tree.after(lastLease, c.Self(), &lastOrder{})
-		}
 	case *lastOrder:
 		d.giveUpAt = time.Now()
 		if d.abort != nil {
@@ -198,6 +202,8 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 		t.after(t.config.retry.Delay(d.failures), c.Self(), &leaseAgain{d.token})
 		return
 	}
+	nothing := len(m.reply.Leases) == 0
+	inVain := nothing && len(d.unblock) > 0 // those jobs cannot be had now
 	d.token, d.unblock = "", nil
 	t.clock.set(m.reply.Now)
 	f.assign(c, m.reply.Leases)
@@ -205,9 +211,16 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 	d.empty = !m.reply.More
 	d.due = time.Time{}
 	if !m.reply.NextDue.IsZero() {
-		d.due = time.Now().Add(m.reply.NextDue.Sub(m.reply.Now))
+		wait := m.reply.NextDue.Sub(m.reply.Now)
+		if nothing && wait <= 0 {
+			d.fruitless++
+			wait = t.config.retry.Delay(d.fruitless)
+		} else {
+			d.fruitless = 0
+		}
+		d.due = time.Now().Add(wait)
 	}
-	if keys := f.known(m.reply.Blocked); len(keys) > 0 {
+	if keys := f.known(m.reply.Blocked); len(keys) > 0 && !inVain {
 		d.unblock, d.empty = keys, false
 	}
 }
@@ -239,15 +252,13 @@ func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 // wait waits until there may be something to lease.
 func (f *fetcher) wait(c actor.Context) {
 	t, d, self := f.tree, f.desk, c.Self()
-	if d.waiting {
+	if d.waiting || d.pausing {
 		return
 	}
 	if d.waiter == nil {
 		waiter, err := t.config.Backend.Waiter(t.config.Queues)
 		if err != nil {
-			t.heard("wait", err)
-			d.failures++
-			t.after(t.config.retry.Delay(d.failures), self, &waitAgain{})
+			f.waitFailed(c, err)
 			return
 		}
 		d.waiter = waiter
@@ -277,13 +288,21 @@ func (f *fetcher) waited(c actor.Context, m *waited) {
 	d.waiting = false
 	if m.err == nil {
 		t.heard("wait", nil)
-		d.empty, d.failures = false, 0
+		d.empty, d.waitFailures = false, 0
 		return
 	}
-	t.heard("wait", m.err)
 	f.stopWaiting()
-	d.failures++
-	t.after(t.config.retry.Delay(d.failures), c.Self(), &waitAgain{})
+	f.waitFailed(c, m.err)
+}
+
+// waitFailed lets the fetcher ask for leases from time to time while it cannot
+// wait.
+func (f *fetcher) waitFailed(c actor.Context, err error) {
+	t, d := f.tree, f.desk
+	t.heard("wait", err)
+	d.pausing = true
+	d.waitFailures++
+	t.after(t.config.retry.Delay(d.waitFailures), c.Self(), &waitAgain{})
 }
 
 // stopWaiting interrupts a wait; the waiter hands an unused wake-up on.
