@@ -39,6 +39,8 @@ func (r *results) failed(path string, err error) {
 	r.mu.Unlock()
 }
 
+var finalStates = []backend.State{backend.StateCompleted, backend.StateCancelled, backend.StateDead}
+
 // state is how far the work on the folder is, in all processes.
 type state struct {
 	scan  backend.State // empty if the work is over and removed
@@ -70,6 +72,8 @@ func look(ctx context.Context, client *jobs.Client, q queues) (*state, error) {
 
 // account is what is known of the folder, from all processes.
 type account struct {
+	// result is that of an earlier start, if that had it complete.
+	result   Result
 	sums     map[string]Sum
 	failures map[string]string
 	// left is the number of files to be done; -1 if that is not known.
@@ -121,7 +125,7 @@ func collect(ctx context.Context, client *jobs.Client, c *crew) (*account, error
 	if err != nil && !errors.Is(err, backend.ErrNotFound) {
 		return a, err
 	}
-	for _, final := range []backend.State{backend.StateCompleted, backend.StateCancelled, backend.StateDead} {
+	for _, final := range finalStates {
 		if files.Counts[final] == 0 {
 			continue
 		}

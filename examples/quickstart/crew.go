@@ -47,9 +47,22 @@ type Sum struct {
 	SHA256 string `json:"sha256"`
 }
 
+// Result is what is known of the folder in the end. It is stored as the args of a
+// job that nobody runs, in a queue of its own, while the other jobs are removed.
+type Result struct {
+	Files    int       `json:"files"`
+	Bytes    int64     `json:"bytes"`
+	Digest   string    `json:"digest"`
+	Found    int       `json:"found"`
+	Failures []failure `json:"failures"`
+}
+
+// Kind makes Result the args of jobs.
+func (Result) Kind() string { return "quickstart.result" }
+
 const (
-	// scanID is the id of the Scan, alone in its queue.
-	scanID = "scan"
+	// scanID and resultID are the ids of Scan and Result, alone in their queues.
+	scanID, resultID = "scan", "result"
 	// batchSize is the number of jobs in one enqueue.
 	batchSize = 1000
 	// kept is how long an interrupted run can be taken up again: completed jobs
@@ -60,12 +73,12 @@ const (
 
 // queues are those of one folder. The Scan has its own: completed jobs are kept by
 // count, and it must not be crowded out by the files.
-type queues struct{ scan, files string }
+type queues struct{ scan, files, result string }
 
 func queuesOf(root string) queues {
 	sum := sha256.Sum256([]byte(root))
 	name := "quickstart-" + hex.EncodeToString(sum[:8])
-	return queues{scan: name + "-scan", files: name}
+	return queues{scan: name + "-scan", files: name, result: name + "-result"}
 }
 
 // hashID is the same for a file at each start, so that it is enqueued once.

@@ -14,27 +14,35 @@ import (
 
 // digestFolder does the whole work: it takes up what an earlier start has left, or
 // begins anew, runs a System until nothing is left or ctx ends, and sums up.
-func digestFolder(ctx context.Context, o *options, screen *screen) (s *summary, err error) {
+func digestFolder(ctx context.Context, o *options, screen *screen, tell func(*summary) error) (err error) {
 	began := time.Now()
 	defer func() { err = errors.Join(err, o.store.Close()) }()
 	root, err := folder(o.dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	journal, err := openJournal(o.journal)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, journal.close()) }()
 
 	c := &crew{root: root, queues: queuesOf(root), journal: journal, own: newResults()}
 	system, err := newSystem(o, c, screen)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	client := system.Client()
-	if err := begin(ctx, client, c.queues); err != nil {
-		return nil, err
+	done, err := begin(ctx, client, c.queues)
+	if err != nil {
+		return err
+	}
+	if done != nil {
+		// An earlier start was cut short while it removed the jobs.
+		left, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.grace)
+		defer cancel()
+		s := summarize(&account{result: *done}, system.Stop().Report(), time.Since(began))
+		return finish(left, client, c.queues, s, screen, tell)
 	}
 
 	// Run takes the signals itself. ctx ends with the first of them too, but also
@@ -48,7 +56,7 @@ func digestFolder(ctx context.Context, o *options, screen *screen) (s *summary, 
 	known := <-watched
 	screen.clear()
 	if report == nil {
-		return nil, runErr
+		return runErr
 	}
 	if errors.Is(runErr, caddis.ErrStopped) {
 		runErr = nil // ctx ended before the start
@@ -61,23 +69,31 @@ func digestFolder(ctx context.Context, o *options, screen *screen) (s *summary, 
 			screen.logger().Warn("what earlier starts have done could not be read", "error", err)
 		}
 	}
-	if known.complete() {
-		awaitOthers(ctx, client, c.queues, report.Worker, o.lease)
-		if err := clear(left, client, c.queues); err != nil {
-			screen.logger().Warn("the finished jobs stay in the store; a further start removes them", "error", err)
-		}
+	s := summarize(known, report, time.Since(began))
+	if !known.complete() {
+		return errors.Join(runErr, known.scanError(), tell(s))
 	}
-	return summarize(known, report, time.Since(began)), errors.Join(runErr, known.scanError())
+	awaitOthers(ctx, client, c.queues, report.Worker, o.lease)
+	return errors.Join(runErr, finish(left, client, c.queues, s, screen, tell))
 }
 
 // reportTime is the part of the grace that is kept for summing up.
 func reportTime(grace time.Duration) time.Duration { return min(grace/10, time.Second) }
 
-// begin enqueues the scan, unless the store has it from an earlier start.
-func begin(ctx context.Context, client *jobs.Client, q queues) error {
+// begin enqueues the scan, unless the store has it from an earlier start. It
+// returns the result if all that is left is to remove the jobs.
+func begin(ctx context.Context, client *jobs.Client, q queues) (*Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	receipt, err := client.Enqueue(ctx, Scan{}, jobs.ID(scanID))
+	record, err := client.Job(ctx, q.result, resultID)
+	if err == nil {
+		result, err := jobs.ArgsOf[Result](record)
+		return &result, err
+	}
+	var receipt jobs.Receipt
+	if errors.Is(err, backend.ErrNotFound) {
+		receipt, err = client.Enqueue(ctx, Scan{}, jobs.ID(scanID))
+	}
 	if err == nil && (receipt.State == backend.StateDead || receipt.State == backend.StateCancelled) {
 		_, err = client.Retry(ctx, q.scan, scanID)
 		if errors.Is(err, backend.ErrState) || errors.Is(err, backend.ErrNotFound) {
@@ -85,9 +101,9 @@ func begin(ctx context.Context, client *jobs.Client, q queues) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("the work cannot begin: %w", err)
+		return nil, fmt.Errorf("the work cannot begin: %w", err)
 	}
-	return nil
+	return nil, nil
 }
 
 // watch shows how far the work is. When nothing is left it collects what there is
@@ -132,27 +148,47 @@ func awaitOthers(ctx context.Context, client *jobs.Client, q queues, self string
 	}
 }
 
-// clear removes the finished jobs, the scan as the last: as long as it is there,
-// a further start does not begin anew.
-func clear(ctx context.Context, client *jobs.Client, q queues) error {
+// finish removes the jobs and tells the result. That is kept in the store until it
+// has been told, so that a process that is killed meanwhile leaves it to the next.
+func finish(ctx context.Context, client *jobs.Client, q queues, s *summary, screen *screen, tell func(*summary) error) error {
+	_, err := client.Enqueue(ctx, s.stored(), jobs.Queue(q.result), jobs.ID(resultID))
 	for _, queue := range []string{q.files, q.scan} {
-		for _, state := range []backend.State{backend.StateCompleted, backend.StateCancelled, backend.StateDead} {
-			for {
-				page, err := client.Jobs(ctx, backend.JobsQuery{Queue: queue, State: state, Limit: backend.MaxPage})
-				if err != nil || len(page.Jobs) == 0 {
-					if err != nil && !errors.Is(err, backend.ErrNotFound) {
-						return err
-					}
-					break
-				}
-				ids := make([]string, len(page.Jobs))
-				for i, job := range page.Jobs {
-					ids[i] = job.ID
-				}
-				// Another process may do the same.
-				if _, err := client.Delete(ctx, queue, ids...); err != nil && !errors.Is(err, backend.ErrNotFound) {
-					return err
-				}
+		if err == nil {
+			err = clear(ctx, client, queue)
+		}
+	}
+	if told := tell(s); told != nil {
+		return told
+	}
+	if err == nil {
+		_, err = client.Delete(ctx, q.result, resultID)
+	}
+	if err != nil && !errors.Is(err, backend.ErrNotFound) {
+		screen.logger().Warn("finished jobs stay in the store; a further start removes them", "error", err)
+	}
+	return nil
+}
+
+// clear removes the finished jobs of a queue. Another process may do the same.
+func clear(ctx context.Context, client *jobs.Client, queue string) error {
+	for _, state := range finalStates {
+		for {
+			page, err := client.Jobs(ctx, backend.JobsQuery{Queue: queue, State: state, Limit: backend.MaxPage})
+			if errors.Is(err, backend.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if len(page.Jobs) == 0 {
+				break
+			}
+			ids := make([]string, len(page.Jobs))
+			for i, job := range page.Jobs {
+				ids[i] = job.ID
+			}
+			if _, err := client.Delete(ctx, queue, ids...); err != nil && !errors.Is(err, backend.ErrNotFound) {
+				return err
 			}
 		}
 	}

@@ -90,15 +90,11 @@ func run(ctx context.Context, args []string, stdout io.Writer, screen *screen) (
 	if o.json {
 		screen.hideProgress()
 	}
-	s, err := digestFolder(ctx, o, screen)
-	if s != nil {
-		write := s.writeTable
-		if o.json {
-			write = s.writeJSON
-		}
-		err = errors.Join(err, write(stdout))
+	tell := func(s *summary) error { return s.writeTable(stdout) }
+	if o.json {
+		tell = func(s *summary) error { return s.writeJSON(stdout) }
 	}
-	if err != nil {
+	if err := digestFolder(ctx, o, screen, tell); err != nil {
 		fmt.Fprintln(screen, "quickstart:", err)
 		return 1
 	}

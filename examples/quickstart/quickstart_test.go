@@ -139,9 +139,13 @@ func TestWhatCannotBeReadIsListedAndTheRestGoesOn(t *testing.T) {
 	}
 
 	var log bytes.Buffer
-	got, err := digestFolder(t.Context(), &options{
+	var got *summary
+	err = digestFolder(t.Context(), &options{
 		dir: dir, store: store, concurrency: 4, grace: time.Minute, lease: time.Minute,
-	}, newScreen(&log))
+	}, newScreen(&log), func(s *summary) error {
+		got = s
+		return nil
+	})
 
 	require.NoError(t, err)
 	require.Equal(t, want, got.Digest)
@@ -297,6 +301,35 @@ func TestLaterStartsFinishWhatAnEarlierOneLeft(t *testing.T) {
 		require.Equal(t, 1, n, id)
 		require.Zero(t, cut[id], id)
 	}
+	require.Zero(t, jobsIn(t, url))
+}
+
+func TestARunThatWasKilledWhileItRemovedTheJobsIsTold(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	url := "redis://" + server.Addr
+	dir, files, size, want := tree(t, 200)
+	root, err := folder(dir)
+	require.NoError(t, err)
+	store, err := backend.Open(url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	require.NoError(t, err)
+	q := queuesOf(root)
+	_, err = client.Enqueue(t.Context(), Result{Files: files, Bytes: size, Digest: want, Found: files},
+		jobs.Queue(q.result), jobs.ID(resultID))
+	require.NoError(t, err)
+
+	got := start(t, t.Context(), "-dir", dir, "-backend", url)
+
+	require.Zero(t, got.code, got.stderr)
+	require.Equal(t, want, got.Digest)
+	require.Equal(t, files, got.Files)
+	require.Equal(t, size, got.Bytes)
+	require.Zero(t, got.Completed)
+	require.Zero(t, got.Left)
+	require.Equal(t, "stopped", got.State)
 	require.Zero(t, jobsIn(t, url))
 }
 

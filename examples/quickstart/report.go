@@ -19,21 +19,17 @@ import (
 
 // summary is what the program ends with. The comment of main.go describes it.
 type summary struct {
-	Files       int       `json:"files"`
-	Bytes       int64     `json:"bytes"`
-	Digest      string    `json:"digest"`
-	Found       int       `json:"found"`
-	Completed   int       `json:"completed"`
-	Failed      int       `json:"failed"`
-	HandedBack  int       `json:"handed_back"`
-	Interrupted int       `json:"interrupted"`
-	Abandoned   int       `json:"abandoned"`
-	Lost        int       `json:"lost"`
-	Unconfirmed int       `json:"unconfirmed"`
-	Left        int64     `json:"left"`
-	ElapsedMS   int64     `json:"elapsed_ms"`
-	State       string    `json:"state"`
-	Failures    []failure `json:"failures"`
+	Result
+	Completed   int    `json:"completed"`
+	Failed      int    `json:"failed"`
+	HandedBack  int    `json:"handed_back"`
+	Interrupted int    `json:"interrupted"`
+	Abandoned   int    `json:"abandoned"`
+	Lost        int    `json:"lost"`
+	Unconfirmed int    `json:"unconfirmed"`
+	Left        int64  `json:"left"`
+	ElapsedMS   int64  `json:"elapsed_ms"`
+	State       string `json:"state"`
 
 	sums map[string]Sum
 }
@@ -55,28 +51,15 @@ func newFailure(path, text string, folder bool) failure {
 
 func summarize(known *account, report *caddis.Report, elapsed time.Duration) *summary {
 	s := &summary{
-		Files: len(known.sums), Digest: digest(known.sums), Left: known.left,
+		Result: known.result, Left: known.left,
 		Completed: report.Completed, Failed: report.Failed(),
 		HandedBack: report.HandedBack, Interrupted: report.Interrupted, Abandoned: report.Abandoned,
 		Lost: report.Lost, Unconfirmed: report.Unconfirmed,
-		ElapsedMS: elapsed.Milliseconds(), State: string(report.State),
-		Failures: []failure{}, sums: known.sums,
+		ElapsedMS: elapsed.Milliseconds(), State: string(report.State), sums: known.sums,
 	}
-	for _, sum := range known.sums {
-		s.Bytes += sum.Size
+	if s.Digest == "" {
+		s.Result = resultOf(known)
 	}
-	for path, text := range known.failures {
-		if _, done := known.sums[path]; !done {
-			s.Failures = append(s.Failures, newFailure(path, text, false))
-		}
-	}
-	if known.scan != nil {
-		s.Found = known.scan.Files
-		for _, u := range known.scan.Unreadable {
-			s.Failures = append(s.Failures, newFailure(string(u.Path), u.Error, true))
-		}
-	}
-	slices.SortFunc(s.Failures, func(a, b failure) int { return strings.Compare(a.PathHex, b.PathHex) })
 	// The scan was a job of this process too, and is no file.
 	switch {
 	case known.scannedBy != report.Worker || report.Worker == "":
@@ -86,6 +69,33 @@ func summarize(known *account, report *caddis.Report, elapsed time.Duration) *su
 		s.Failed--
 	}
 	return s
+}
+
+func resultOf(known *account) Result {
+	r := Result{Files: len(known.sums), Digest: digest(known.sums), Failures: []failure{}}
+	for _, sum := range known.sums {
+		r.Bytes += sum.Size
+	}
+	for path, text := range known.failures {
+		if _, done := known.sums[path]; !done {
+			r.Failures = append(r.Failures, newFailure(path, text, false))
+		}
+	}
+	if known.scan != nil {
+		r.Found = known.scan.Files
+		for _, u := range known.scan.Unreadable {
+			r.Failures = append(r.Failures, newFailure(string(u.Path), u.Error, true))
+		}
+	}
+	slices.SortFunc(r.Failures, func(a, b failure) int { return strings.Compare(a.PathHex, b.PathHex) })
+	return r
+}
+
+// stored is the result as it is fit to be stored: without too many failures.
+func (s *summary) stored() Result {
+	r := s.Result
+	r.Failures = r.Failures[:min(len(r.Failures), 1000)]
+	return r
 }
 
 // digest is the SHA-256 over "<sha256>  <path>\n" of all files, sorted by path.
