@@ -23,20 +23,22 @@ func TestLessonSlotIsFreeOnlyWhenTheGoroutineHasReturned(t *testing.T) {
 	for name, c := range map[string]struct {
 		options []jobs.EnqueueOption
 		during  func(r *rig)
+		lost    bool
 		wants   backend.State // of the job, while its handler still runs
 	}{
-		"timeout":   {options: []jobs.EnqueueOption{jobs.Timeout(time.Second)}, wants: backend.StateRunning},
-		"deadline":  {options: []jobs.EnqueueOption{jobs.Deadline(time.Date(2000, 1, 1, 0, 0, 2, 0, time.UTC))}, wants: backend.StateRunning},
-		"cancelled": {during: func(r *rig) { _, _ = r.client.Cancel(context.Background(), jobs.DefaultQueue, "0") }, wants: backend.StateRunning},
-		"lost lease": {during: func(r *rig) {
-			r.faulty.Backend = &renewing{r.store, func(_ backend.Held, result *backend.RenewResult) { result.Lost = true }}
-		}, wants: backend.StateWaiting}, // and the store hands it out again
+		"timeout":    {options: []jobs.EnqueueOption{jobs.Timeout(time.Second)}, wants: backend.StateRunning},
+		"deadline":   {options: []jobs.EnqueueOption{jobs.Deadline(time.Date(2000, 1, 1, 0, 0, 2, 0, time.UTC))}, wants: backend.StateRunning},
+		"cancelled":  {during: func(r *rig) { _, _ = r.client.Cancel(context.Background(), jobs.DefaultQueue, "0") }, wants: backend.StateRunning},
+		"lost lease": {lost: true, wants: backend.StateWaiting}, // and the store hands it out again
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				gate := make(chan struct{})
 				var all crowd
 				r := newStore(t)
+				r.faulty.Backend = &renewing{r.store, func(_ backend.Held, result *backend.RenewResult) {
+					result.Lost = result.Lost || c.lost
+				}}
 				r.enqueue(1, c.options...)
 				r.start(func(_ context.Context, job *jobs.Job[task]) error {
 					defer all.enter()()

@@ -78,8 +78,8 @@ func (c Config) Fill() (Config, error) {
 	setDefault(&c.Concurrency, DefaultConcurrency)
 	setDefault(&c.Lease, DefaultLease)
 	setDefault(&c.Grace, DefaultGrace)
-	setDefault(&c.CancelTime, min(c.Grace/5, 5*time.Second))
-	setDefault(&c.HandBackTime, min(c.Grace/10, 2*time.Second))
+	setDefault(&c.CancelTime, min(max(0, c.Grace)/5, 5*time.Second))
+	setDefault(&c.HandBackTime, min(max(0, c.Grace)/10, 2*time.Second))
 	setDefault(&c.Name, DefaultName)
 	if c.Strategy == nil {
 		c.Strategy = OneForOne(0, 0)

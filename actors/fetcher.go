@@ -56,7 +56,11 @@ type desk struct {
 	due       time.Time
 	fruitless int
 
-	unblock  []string
+	// unblock are the keys of blocked jobs to ask for; unblocking is whether the
+	// last call did.
+	unblock    []string
+	unblocking bool
+
 	quiet    bool
 	draining bool
 	giveUpAt time.Time
@@ -178,7 +182,7 @@ func (f *fetcher) lease(c actor.Context) {
 	if d.quiet || d.draining {
 		request.Max = 0 // only to learn what an unanswered call has taken
 	}
-	d.calling = true
+	d.calling, d.unblocking = true, len(d.unblock) > 0
 	d.abort = t.call(callTimeout, func(ctx context.Context) {
 		reply, err := t.config.Backend.Lease(ctx, request)
 		t.heard("lease", err)
@@ -203,7 +207,7 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 		return
 	}
 	nothing := len(m.reply.Leases) == 0
-	inVain := nothing && len(d.unblock) > 0 // those jobs cannot be had now
+	inVain := nothing && d.unblocking // those jobs cannot be had now
 	d.token, d.unblock = "", nil
 	t.clock.set(m.reply.Now)
 	f.assign(c, m.reply.Leases)

@@ -3,6 +3,7 @@ package actors_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 // director is a supervisor that only notes what it is told.
 type director struct {
 	children []*actor.PID
+	mu       sync.Mutex
 	told     []string
 }
 
@@ -24,6 +26,8 @@ func (d *director) note(directive string, pids ...*actor.PID) {
 	for _, pid := range pids {
 		directive += " " + pid.Id
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.told = append(d.told, directive)
 }
 
@@ -32,9 +36,14 @@ func (d *director) EscalateFailure(reason, _ any)      { d.note(fmt.Sprintf("esc
 func (d *director) RestartChildren(pids ...*actor.PID) { d.note("restart", pids...) }
 func (d *director) StopChildren(pids ...*actor.PID)    { d.note("stop", pids...) }
 func (d *director) ResumeChildren(pids ...*actor.PID)  { d.note("resume", pids...) }
-func (d *director) take() (told []string)              { told, d.told = d.told, nil; return told }
-func child(id string) *actor.PID                       { return actor.NewPID("nonhost", id) }
-func newDirector() *director                           { return &director{children: []*actor.PID{child("a"), child("b")}} }
+func (d *director) take() (told []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	told, d.told = d.told, nil
+	return told
+}
+func child(id string) *actor.PID { return actor.NewPID("nonhost", id) }
+func newDirector() *director     { return &director{children: []*actor.PID{child("a"), child("b")}} }
 func statistics() (a, b *actor.RestartStatistics) {
 	return actor.NewRestartStatistics(), actor.NewRestartStatistics()
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -88,8 +89,8 @@ func (t *tree) heard(op string, err error) {
 		}
 		return
 	}
-	if t.callContext.Err() != nil {
-		return
+	if errors.Is(err, context.Canceled) {
+		return // we ended the call
 	}
 	text := err.Error()
 	if t.backendError.Swap(&text) == nil {

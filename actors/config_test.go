@@ -1,0 +1,103 @@
+package actors_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/actors"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+func valid(t *testing.T) actors.Config {
+	registry := jobs.NewRegistry()
+	jobs.Handle(registry, noop)
+	return actors.Config{Backend: store(t), Registry: registry, Logger: discard()}
+}
+
+func TestZeroFieldsHaveTheirDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := valid(t).Fill()
+	require.NoError(t, err)
+	require.Equal(t, []string{jobs.DefaultQueue}, c.Queues)
+	require.Equal(t, 10, c.Concurrency)
+	require.Equal(t, 15*time.Second, c.Lease)
+	require.Equal(t, 25*time.Second, c.Grace)
+	require.Equal(t, 5*time.Second, c.CancelTime)
+	require.Equal(t, 2*time.Second, c.HandBackTime)
+	require.Equal(t, "caddis", c.Name)
+	require.NotNil(t, c.Strategy)
+
+	again, err := c.Fill()
+	require.NoError(t, err)
+	require.Equal(t, c, again)
+}
+
+func TestAShortGraceHasShortParts(t *testing.T) {
+	t.Parallel()
+	c := valid(t)
+	c.Grace = 10 * time.Second
+	c, err := c.Fill()
+	require.NoError(t, err)
+	require.Equal(t, 2*time.Second, c.CancelTime)
+	require.Equal(t, time.Second, c.HandBackTime)
+}
+
+// asynq ignored unknown queues, zero weights and impossible values in silence.
+func TestLessonImpossibleConfigurationsAreRefusedAllAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*actors.Config)
+		want   string
+	}{
+		"no backend":            {func(c *actors.Config) { c.Backend = nil }, "Backend is missing"},
+		"no registry":           {func(c *actors.Config) { c.Registry = nil }, "Registry is missing"},
+		"no handler":            {func(c *actors.Config) { c.Registry = jobs.NewRegistry() }, "has no handler"},
+		"a queue without name":  {func(c *actors.Config) { c.Queues = []string{""} }, "the queue has no name"},
+		"a queue twice":         {func(c *actors.Config) { c.Queues = []string{"a", "a"} }, `"a" is named twice`},
+		"negative concurrency":  {func(c *actors.Config) { c.Concurrency = -1 }, "Concurrency is -1"},
+		"absurd concurrency":    {func(c *actors.Config) { c.Concurrency = 1_000_001 }, "it goes from 1 to 1000000"},
+		"a lease too short":     {func(c *actors.Config) { c.Lease = time.Millisecond }, "a lease of 1ms"},
+		"negative grace":        {func(c *actors.Config) { c.Grace = -time.Second }, "Grace is -1s"},
+		"negative cancel time":  {func(c *actors.Config) { c.CancelTime = -1 }, "CancelTime is -1ns"},
+		"negative hand-back":    {func(c *actors.Config) { c.HandBackTime = -1 }, "HandBackTime is -1ns"},
+		"parts above the grace": {func(c *actors.Config) { c.Grace, c.CancelTime = time.Second, time.Second }, "together longer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := valid(t)
+			c.change(&config)
+			_, err := config.Fill()
+			require.ErrorContains(t, err, c.want)
+			_, err = actors.Spawn(quietSystem(), config)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+	config := actors.Config{Concurrency: -7, Lease: -1}
+	_, err := config.Fill()
+	for _, want := range []string{"Backend", "Registry", "Concurrency", "lease"} {
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestANegativeGraceIsTheOnlyThingThatIsWrongWithIt(t *testing.T) {
+	t.Parallel()
+	config := valid(t)
+	config.Grace = -time.Second
+	_, err := config.Fill()
+	require.NotContains(t, err.Error(), "CancelTime", "which nobody has set")
+}
+
+func TestARegistryInUseTakesNoMoreHandlers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var registry *jobs.Registry
+		newRig(t, noop, func(c *actors.Config) { registry = c.Registry })
+		require.PanicsWithValue(t,
+			`jobs: Handle of kind "other": the registry is in use by a started system; register all kinds before the start`,
+			func() {
+				knowsOther(func(context.Context, *jobs.Job[other]) error { return nil })(&actors.Config{Registry: registry})
+			})
+	})
+}
