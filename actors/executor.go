@@ -66,9 +66,10 @@ func (e *executor) advance(c actor.Context) {
 
 func (e *executor) begin(r *run) {
 	t, s := e.tree, e.slot
-	t.dispatch.Schedule(func() {
+	s.relay.begin(func() {
 		r.execute(t, func() {
 			if executor := s.returned(); executor != nil {
+				s.relay.arm()
 				t.system.Root.Send(executor, lookMessage)
 			}
 		})

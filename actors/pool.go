@@ -73,7 +73,10 @@ func (p *pool) spawn(c actor.Context, s *slot) {
 	if s.servant() != nil {
 		return
 	}
-	props := t.props(func() actor.Actor { return &executor{tree: t, slot: s} })
+	if s.relay.dispatcher == nil {
+		s.relay.dispatcher = t.dispatch
+	}
+	props := t.props(func() actor.Actor { return &executor{tree: t, slot: s} }, actor.WithDispatcher(&s.relay))
 	if _, err := c.SpawnNamed(props, s.name()); err != nil {
 		t.after(t.config.retry.Delay(1), c.Self(), &respawn{s})
 	}

@@ -14,6 +14,7 @@ import (
 //	idle ─► offered ─► assigned ─► running ─► returned ─► idle
 type slot struct {
 	number int
+	relay  relay
 
 	mu    sync.Mutex
 	stage stage
