@@ -3,8 +3,10 @@ package actors_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -50,5 +52,46 @@ func BenchmarkDrain(b *testing.B) {
 			<-w.Done()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
 		})
+	}
+}
+
+// BenchmarkIdleExecutors tells what 10,000 executors cost that have nothing to do,
+// and how long they take to start and to stop.
+func BenchmarkIdleExecutors(b *testing.B) {
+	const executors = 10_000
+	system := quietSystem()
+	for b.Loop() {
+		m, err := memory.New(memory.Config{})
+		require.NoError(b, err)
+		registry := jobs.NewRegistry()
+		jobs.Handle(registry, noop)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		goroutines := runtime.NumGoroutine()
+		began := time.Now()
+		w, err := actors.Spawn(system, actors.Config{
+			Backend: m, Registry: registry, Concurrency: executors, Logger: discard(),
+		})
+		require.NoError(b, err)
+		for w.Status().State != actors.StateRunning {
+			runtime.Gosched()
+		}
+		_, err = client(b, m).Enqueue(context.Background(), task{})
+		require.NoError(b, err)
+		for w.Status().Counts.Completed == 0 {
+			runtime.Gosched()
+		}
+		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "ms-to-first-job")
+		pause(1500 * time.Millisecond) // until the dispatcher's goroutines have ended
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/executors, "B/executor")
+		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines), "goroutines")
+		stopped := time.Now()
+		w.Stop(actors.Stop{})
+		<-w.Done()
+		b.ReportMetric(float64(time.Since(stopped).Microseconds())/1000, "ms-to-stop")
+		require.NoError(b, m.Close())
 	}
 }

@@ -141,7 +141,7 @@ func (f *fetcher) Receive(c actor.Context) {
 			d.abort()
 		}
 		if !d.calling {
-			d.token = ""
+			f.forsake()
 		}
 	default:
 		return
@@ -198,11 +198,14 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 	d.calling, d.abort = false, nil
 	if m.err != nil {
 		if !d.giveUpAt.IsZero() || errors.Is(m.err, backend.ErrClosed) {
-			d.token = "" // what it may have taken comes back when the lease expires
+			f.forsake()
 			d.empty = true
 			return
 		}
 		d.failures++
+		if d.draining {
+			d.failures = min(d.failures, 2) // little time is left
+		}
 		t.after(t.config.retry.Delay(d.failures), c.Self(), &leaseAgain{d.token})
 		return
 	}
@@ -227,6 +230,17 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 	if keys := f.known(m.reply.Blocked); len(keys) > 0 && !inVain {
 		d.unblock, d.empty = keys, false
 	}
+}
+
+// forsake gives up a call that was not answered: what it may have taken comes back
+// when the lease expires.
+func (f *fetcher) forsake() {
+	t, d := f.tree, f.desk
+	if d.token != "" {
+		t.log.Warn("the job store did not answer a lease; jobs that it may have handed out come back when their leases expire",
+			"worker", t.worker, "lease", t.config.Lease)
+	}
+	d.token = ""
 }
 
 // assign gives leases to free slots, and hands back those for which there is

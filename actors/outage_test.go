@@ -138,6 +138,22 @@ func TestALeaseThatTheStoreTookBeforeAnOutageIsHandedBackWhenItReturnsDuringTheS
 	})
 }
 
+func TestAnIdleWorkerThatStopsOnAFlakyStoreLearnsWhatItsLeaseHasTaken(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newStore(t)
+		r.faulty.on(first(8, lostReply), "lease")
+		r.enqueue(3)
+		r.start(noop)
+		synctest.Wait()
+		taken := r.counts()[backend.StateRunning]
+		require.Positive(t, taken)
+		report := r.stop(actors.Stop{})
+		require.EqualValues(t, taken, report.HandedBack)
+		require.Zero(t, r.counts()[backend.StateRunning], "nothing is stranded")
+		require.LessOrEqual(t, report.StopTook, time.Second)
+	})
+}
+
 // asynq retried a failed acknowledgement with a cancelled context, so never.
 func TestLessonSettlementsAreKeptUntilTheStoreConfirmsThem(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -158,7 +174,9 @@ func TestLessonSettlementsAreKeptUntilTheStoreConfirmsThem(t *testing.T) {
 	})
 }
 
-func TestWorkGoesOnWithinTwoSecondsOfTheStoresReturn(t *testing.T) {
+// Workers that were alive and consumed nothing after Redis came back (celery, bull,
+// bullmq).
+func TestLessonWorkGoesOnWithinTwoSecondsOfTheStoresReturn(t *testing.T) {
 	for name, how := range outages {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
