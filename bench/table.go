@@ -35,7 +35,7 @@ func (r *results) printTable(workload string) {
 
 func (r *results) ratio(workload string, g *group, against, unit string, scale float64) string {
 	other, ok := r.median(workload, g.variant, g.metric, against)
-	if !ok || other == 0 || strings.HasPrefix(g.peer, against) {
+	if !ok || other == 0 || strings.HasPrefix(g.peer, against) || against == limitPeer.name && g.peer == memoryPeer.name {
 		return ""
 	}
 	return short(scale*g.median()/other) + " " + unit
