@@ -57,8 +57,10 @@ type Producer interface {
 	// Jobs of several queues may come in one call; the call is atomic per
 	// queue. When some could be stored and others not, Enqueue answers the
 	// receipts with Err set on those that were not, and an error. An
-	// ErrUnavailable leaves open whether the jobs were stored; to repeat the
-	// call with the same ids is safe.
+	// ErrUnavailable leaves open whether the jobs were stored. To repeat the
+	// call with the same ids stores none that is held; a job that has finished
+	// and been forgotten meanwhile is stored again, unless its Retention keeps
+	// it.
 	Enqueue(ctx context.Context, jobs []NewJob) ([]Receipt, error)
 }
 

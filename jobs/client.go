@@ -56,7 +56,8 @@ func (i Item) String() string { return fmt.Sprintf("job with args of type %T", i
 // Enqueue stores one job. The error of wrong input wraps
 // [backend.ErrRejected] or [ErrPayload]: nothing was stored. After an
 // [backend.ErrUnavailable] the job may or may not have been stored; to enqueue
-// it again with the receipt's id, by the option [ID], is safe and tells.
+// it again with the receipt's id, by the option [ID], tells, and stores it once
+// as long as the store remembers it: see [Retention].
 func (c *Client) Enqueue(ctx context.Context, args Args, options ...EnqueueOption) (Receipt, error) {
 	batch := make([]backend.NewJob, 1)
 	job := &batch[0]
