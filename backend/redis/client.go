@@ -17,6 +17,10 @@ import (
 const (
 	// dialTimeout bounds the connecting to a server.
 	dialTimeout = time.Second
+	// reloadInterval is how old what a client knows of a Cluster may be when it
+	// is used. Only a redirection makes the library look again before its time,
+	// and a primary that is dead redirects nobody.
+	reloadInterval = time.Second
 	// socketTimeout is the longest that a socket may keep silent. Calls have
 	// deadlines of their own, which are shorter.
 	socketTimeout = 30 * time.Second
@@ -59,6 +63,7 @@ func (d *deriver) client(size int, track *tracker) goredis.UniversalClient {
 		o := *d.cluster
 		o.MaxRetries = -1
 		o.MaxRedirects = 3
+		o.ClusterStateReloadInterval = reloadInterval
 		o.DialTimeout, o.DialerRetries = dialTimeout, 1
 		o.ReadTimeout, o.WriteTimeout = socketTimeout, socketTimeout
 		o.ContextTimeoutEnabled = true
