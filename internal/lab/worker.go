@@ -7,7 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"flag"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddis-go/caddis"
@@ -28,8 +29,9 @@ import (
 // Task is the job of the laboratory: it takes a time, and heeds its context or
 // does not.
 type Task struct {
-	Milliseconds int  `json:"ms"`
-	Obstinate    bool `json:"obstinate,omitempty"`
+	Milliseconds int    `json:"ms"`
+	Obstinate    bool   `json:"obstinate,omitempty"`
+	Padding      []byte `json:"padding,omitempty"`
 }
 
 // Kind implements jobs.Args.
@@ -50,11 +52,23 @@ type Settings struct {
 // Main runs the tests of a package, or, in a process that StartWorker started, a
 // worker. TestMain calls it.
 func Main(m *testing.M) {
+	goredis.SetLogger(silence{})
 	if text := os.Getenv(workerEnv); text != "" {
 		os.Exit(workerMain(text))
 	}
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "5") // most of the time they wait
+	}
 	os.Exit(m.Run())
 }
+
+// silence drops what the client library logs of connections that are cut.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 func workerMain(text string) int {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -98,7 +112,11 @@ func work(s Settings, logger *slog.Logger) (*caddis.Report, error) {
 		case <-time.After(time.Duration(job.Args.Milliseconds) * time.Millisecond):
 			return journal.Write("end", job.ID)
 		case <-done:
-			return errors.Join(context.Cause(ctx), journal.Write("cut", job.ID))
+			event := "cut"
+			if errors.Is(context.Cause(ctx), jobs.ErrLeaseLost) {
+				event = "lost"
+			}
+			return errors.Join(context.Cause(ctx), journal.Write(event, job.ID))
 		}
 	})
 	system, err := caddis.New(caddis.Config{
@@ -170,6 +188,18 @@ func (w *Worker) Terminate() {
 	require.NoError(w.t, w.cmd.Process.Signal(syscall.SIGTERM))
 }
 
+// Pause stops the process without ending it; Continue undoes it.
+func (w *Worker) Pause() {
+	w.t.Helper()
+	require.NoError(w.t, w.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+// Continue undoes Pause.
+func (w *Worker) Continue() {
+	w.t.Helper()
+	require.NoError(w.t, w.cmd.Process.Signal(syscall.SIGCONT))
+}
+
 // Kill ends the process with KILL and waits for its end.
 func (w *Worker) Kill() {
 	_ = w.cmd.Process.Kill() // it may have ended
@@ -238,6 +268,14 @@ func Sum(counts map[backend.State]int64) (n int64) {
 	return n
 }
 
-func (e Entry) String() string {
-	return fmt.Sprintf("%s by %d at %s", e.Event, e.PID, e.At.Format("05.000"))
+// FillFails enqueues a job that the store must refuse because it is full.
+func FillFails(t testing.TB, url string) {
+	t.Helper()
+	store, err := backend.Open(url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	require.NoError(t, err)
+	_, err = client.Enqueue(t.Context(), Task{})
+	require.ErrorIs(t, err, backend.ErrFull)
 }

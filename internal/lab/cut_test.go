@@ -1,0 +1,216 @@
+//go:build unix
+
+package lab_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/backend/redis/redistest"
+	"github.com/caddis-go/caddis/internal/lab"
+)
+
+// working are the requests that an application and its workers send while they
+// work: the verbs' scripts, and commands. All are cut, each this often.
+var working = []string{"enqueue", "lease", "settle", "renew", "sweep", "announce", "blpop", "subscribe"}
+
+const cutsEach = 5
+
+func TestACutBeforeOrAfterTheReplyOfAnyVerbLosesNothingAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	proxy := lab.StartProxy(t, server.Addr)
+	s := play(t, "redis://"+proxy.Addr, 2, func(s *scene) {
+		s.honest = "redis://" + server.Addr
+		s.settings.Lease = 900 * time.Millisecond // renewed every 300 ms
+		// Slow enough for the workers to be idle now and then, so that they wait.
+		s.load.Every = 60 * time.Millisecond
+	})
+	cuts := 0
+	began := time.Now()
+	for _, verb := range working {
+		for _, cut := range []func(string, int) *lab.Trap{proxy.CutBefore, proxy.CutAfter} {
+			trap := cut(verb, cutsEach)
+			if verb == "subscribe" {
+				proxy.Cut() // it is sent once per connection
+			}
+			select {
+			case <-trap.Sprung:
+				cuts += cutsEach
+			case <-time.After(20 * time.Second):
+				require.FailNow(t, "no such request was sent", verb)
+			}
+		}
+	}
+	s.recovered(began, time.Now())
+	verdict := s.settle()
+	require.LessOrEqual(t, len(verdict.Excuses), 1, "only an enqueue that is repeated by its caller repeats a job: %v", verdict.Excuses)
+	require.Equal(t, len(verdict.Notes), verdict.Excuses[lab.EnqueuedAgain])
+	t.Logf("%d cuts", cuts)
+}
+
+func TestAnOperatorsVerbThatIsCutMayBeRepeated(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server := redistest.Start(t, redistest.Options{})
+	proxy := lab.StartProxy(t, server.Addr)
+	store, err := backend.Open("redis://" + proxy.Addr)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	queue := "warm" // a first time, for the server to know the scripts
+	states := func() []backend.State {
+		q, err := store.Queue(ctx, queue)
+		require.NoError(t, err)
+		var states []backend.State
+		for _, state := range backend.States {
+			for range q.Counts[state] {
+				states = append(states, state)
+			}
+		}
+		return states
+	}
+	act := func(verb func(context.Context, string, []string) ([]backend.ActResult, error)) func() error {
+		return func() error {
+			results, err := verb(ctx, queue, []string{"a"})
+			if err != nil {
+				return err
+			}
+			return results[0].Err
+		}
+	}
+	onQueue := func(verb func(context.Context, string) error) func() error {
+		return func() error { return verb(ctx, queue) }
+	}
+	table := []struct {
+		// request is what lab.Verbs calls it: resume has the keys of ring, and
+		// workers those of announce.
+		request string
+		call    func() error
+		want    []backend.State
+		// again is what a call says whose effect is there already.
+		again error
+	}{
+		{"enqueue", func() error {
+			_, err := store.Enqueue(ctx, []backend.NewJob{{Delay: time.Hour, Job: backend.Job{ID: "a", Queue: queue, Kind: "k"}}})
+			return err
+		}, []backend.State{backend.StateScheduled}, nil},
+		{"run_now", act(store.RunNow), []backend.State{backend.StateWaiting}, nil},
+		{"cancel", act(store.Cancel), []backend.State{backend.StateCancelled}, nil},
+		{"retry", act(store.Retry), []backend.State{backend.StateWaiting}, backend.ErrState},
+		{"pause", onQueue(store.Pause), []backend.State{backend.StateWaiting}, nil},
+		{"resume", onQueue(store.Resume), []backend.State{backend.StateWaiting}, nil},
+		{"job", func() error { _, err := store.Job(ctx, queue, "a"); return err }, []backend.State{backend.StateWaiting}, nil},
+		{"jobs", func() error {
+			_, err := store.Jobs(ctx, backend.JobsQuery{Queue: queue, State: backend.StateWaiting})
+			return err
+		}, []backend.State{backend.StateWaiting}, nil},
+		{"queue", func() error { _, err := store.Queue(ctx, queue); return err }, []backend.State{backend.StateWaiting}, nil},
+		{"announce", func() error { _, err := store.Workers(ctx); return err }, []backend.State{backend.StateWaiting}, nil},
+		{"delete", act(store.Delete), nil, backend.ErrNotFound},
+	}
+	for _, one := range table {
+		_ = one.call()
+	}
+	queue = "default"
+	for _, one := range table {
+		cut := func(trap *lab.Trap) {
+			err := one.call()
+			if one.request != "enqueue" { // which repeats by itself
+				require.ErrorIs(t, err, backend.ErrUnavailable, one.request)
+			} else {
+				require.NoError(t, err)
+			}
+			select {
+			case <-trap.Sprung:
+			default:
+				require.FailNow(t, "no such request was sent", one.request)
+			}
+		}
+		cut(proxy.CutBefore(one.request, 1))
+		cut(proxy.CutAfter(one.request, 1))
+		require.ErrorIs(t, one.call(), one.again, one.request)
+		require.Equal(t, one.want, states(), one.request)
+	}
+}
+
+func TestASignOffThatIsCutDoesNotHoldUpTheStop(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	proxy := lab.StartProxy(t, server.Addr)
+	s := play(t, "redis://"+proxy.Addr, 1, func(s *scene) { s.honest = "redis://" + server.Addr })
+	s.producer.Stop()
+	s.quiet()
+	for _, cut := range []func(string, int) *lab.Trap{proxy.CutBefore, proxy.CutAfter} {
+		trap := cut("hdel", 1)
+		told := time.Now()
+		s.dismiss(s.workers[0])
+		<-trap.Sprung
+		require.Less(t, time.Since(told), 2*time.Second)
+		s.workers = nil
+		s.hire(s.settings)
+		require.Eventually(t, func() bool { return strings.Contains(s.workers[0].Log(), "worker started") }, 10*time.Second, time.Millisecond)
+	}
+	s.settle()
+}
+
+func TestAConnectionThatIsHalfOpenHoldsUpOneWorkerAndForATimeOnly(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	proxy := lab.StartProxy(t, server.Addr)
+	s := play(t, "redis://"+server.Addr, 1, nil)
+	cutOff := s.settings
+	cutOff.URL = "redis://" + proxy.Addr
+	w := s.hire(cutOff)
+	require.Eventually(t, func() bool { return s.ledger().StartedBy(w.PID()) > 20 }, 20*time.Second, 20*time.Millisecond)
+
+	began := time.Now()
+	for range 3 {
+		// What is open dies in silence; new connections pass.
+		for _, l := range proxy.Links() {
+			l.Set(lab.Weather{HalfOpen: true})
+		}
+		s.flow(2 * time.Second)
+	}
+	n := s.ledger().StartedBy(w.PID())
+	require.Eventually(t, func() bool { return s.ledger().StartedBy(w.PID()) > n }, 15*time.Second, 20*time.Millisecond,
+		"the worker consumes nothing any more")
+	// Now new ones are swallowed as well, for longer than a lease.
+	proxy.Set(lab.Weather{HalfOpen: true})
+	s.flow(2 * leaseTime)
+	proxy.Set(lab.Weather{})
+	back := time.Now()
+	s.books.Blame(lab.Fault{What: "its worker was cut off from the store for longer than its lease", PID: w.PID(), From: began.Add(-settling), To: back, Repeats: true})
+	n = s.ledger().StartedBy(w.PID())
+	require.Eventually(t, func() bool { return s.ledger().StartedBy(w.PID()) > n }, 15*time.Second, 20*time.Millisecond,
+		"the worker consumes nothing any more")
+	t.Logf("the worker that was cut off took jobs again %v later", time.Since(back).Round(time.Millisecond))
+	s.settle()
+}
+
+func TestASlowNetworkLosesNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	proxy := lab.StartProxy(t, server.Addr)
+	s := play(t, "redis://"+proxy.Addr, 2, func(s *scene) { s.honest = "redis://" + server.Addr })
+	for _, w := range []lab.Weather{
+		{Delay: 20 * time.Millisecond}, {Delay: 200 * time.Millisecond}, {BytesPerSecond: 100_000}, {Refuse: true},
+	} {
+		began := time.Now()
+		proxy.Set(w)
+		if w.Refuse {
+			proxy.Cut()
+			pause(time.Second)
+		} else {
+			s.flow(1500 * time.Millisecond)
+		}
+		proxy.Set(lab.Weather{})
+		s.recovered(began, time.Now())
+	}
+	verdict := s.settle()
+	require.Empty(t, verdict.Notes, "nothing was lost or repeated")
+}

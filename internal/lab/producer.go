@@ -1,0 +1,163 @@
+//go:build unix
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// Load is what producers enqueue.
+type Load struct {
+	// URL is that of their store.
+	URL string
+	// Producers is their number; each enqueues Batch jobs every Every.
+	Producers, Batch int
+	Every            time.Duration
+	// Task is the job with a number.
+	Task func(i int) Task
+	// GiveUp is set if a batch whose fate is not known is left so. Otherwise it
+	// is enqueued again, with the same ids, until there are receipts.
+	GiveUp bool
+}
+
+// Producers enqueue until they are stopped.
+type Producers struct {
+	books  *Books
+	load   Load
+	client *jobs.Client
+	end    chan struct{}
+	all    sync.WaitGroup
+}
+
+// Produce starts producers.
+func Produce(t testing.TB, books *Books, load Load) *Producers {
+	t.Helper()
+	store, err := backend.Open(load.URL)
+	require.NoError(t, err)
+	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	require.NoError(t, err)
+	p := &Producers{books: books, load: load, client: client, end: make(chan struct{})}
+	for n := range load.Producers {
+		p.all.Go(func() { p.run(n) })
+	}
+	var once sync.Once
+	t.Cleanup(func() {
+		once.Do(func() {
+			p.halt()
+			require.NoError(t, store.Close())
+		})
+	})
+	return p
+}
+
+// Stop ends the producers. Each still gets an answer to its last batch, unless it
+// gives up or the store is away for 20 seconds.
+func (p *Producers) Stop() { p.halt() }
+
+func (p *Producers) halt() {
+	select {
+	case <-p.end:
+	default:
+		close(p.end)
+	}
+	p.all.Wait()
+}
+
+// overtime is for how long a stopped producer still asks for its answer.
+const overtime = 20 * time.Second
+
+func (p *Producers) run(producer int) {
+	tick := time.NewTicker(p.load.Every)
+	defer tick.Stop()
+	var stopped time.Time
+	pending := map[string]jobs.Item{}
+	for seq := 0; ; {
+		select {
+		case <-tick.C:
+		case <-p.end:
+			if stopped.IsZero() {
+				stopped = time.Now()
+			}
+			if len(pending) == 0 || time.Since(stopped) > overtime {
+				return
+			}
+			<-tick.C
+		}
+		if len(pending) == 0 {
+			for range p.load.Batch {
+				id := fmt.Sprintf("p%d-%d", producer, seq)
+				pending[id] = jobs.New(p.load.Task(seq), jobs.ID(id))
+				seq++
+			}
+		}
+		p.enqueue(pending)
+		if p.load.GiveUp {
+			clear(pending)
+		}
+	}
+}
+
+// enqueue enqueues what is pending and takes out what was answered.
+func (p *Producers) enqueue(pending map[string]jobs.Item) {
+	var ids []string
+	var items []jobs.Item
+	for id, item := range pending {
+		ids, items = append(ids, id), append(items, item)
+	}
+	p.books.try(ids)
+	receipts, err := p.client.EnqueueMany(context.Background(), items...)
+	for i, id := range ids {
+		failed := err
+		if i < len(receipts) {
+			failed = receipts[i].Err
+		}
+		if errors.Is(failed, backend.ErrUnavailable) {
+			continue
+		}
+		p.books.answer(id, failed == nil)
+		delete(pending, id)
+	}
+}
+
+// Stored returns what the store holds of the default queue.
+func Stored(t testing.TB, url string) map[string]Kept {
+	t.Helper()
+	store, err := backend.Open(url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	require.NoError(t, err)
+	kept := map[string]Kept{}
+	for _, state := range backend.States {
+		query := backend.JobsQuery{Queue: jobs.DefaultQueue, State: state, Limit: backend.MaxPage}
+		for job, err := range client.AllJobs(t.Context(), query) {
+			require.NoError(t, err)
+			k := Kept{State: state}
+			if n := len(job.Failures); n > 0 {
+				k.Reason = job.Failures[n-1].Error
+			}
+			kept[job.ID] = k
+		}
+	}
+	return kept
+}
+
+// Active counts the jobs that have not ended.
+func Active(counts map[backend.State]int64) (n int64) {
+	for state, c := range counts {
+		if !state.Final() {
+			n += c
+		}
+	}
+	return n
+}
