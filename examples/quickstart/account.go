@@ -12,13 +12,15 @@ import (
 	"github.com/caddis-go/caddis/jobs"
 )
 
-// results are those of this process. The store keeps them too, but only so many.
+// results are those that this process knows.
 type results struct {
 	bytes atomic.Int64
 
 	mu       sync.Mutex
 	sums     map[string]Sum
 	failures map[string]string
+	// unsaved are those of the sums that are in no Part.
+	unsaved []Summed
 }
 
 func newResults() *results {
@@ -27,9 +29,35 @@ func newResults() *results {
 
 func (r *results) read(n int) { r.bytes.Add(int64(n)) }
 
-func (r *results) completed(path string, sum Sum) {
+// completed adds a file. It returns the part that is to be saved, if one is full.
+func (r *results) completed(path string, sum Sum) *Part {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.sums[path] = sum
+	r.unsaved = append(r.unsaved, Summed{Path: []byte(path), Sum: sum})
+	return r.take(partSize)
+}
+
+// rest returns the part of what is not saved, nil if that is nothing.
+func (r *results) rest() *Part {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.take(1)
+}
+
+func (r *results) take(enough int) *Part {
+	if len(r.unsaved) < enough {
+		return nil
+	}
+	n := min(len(r.unsaved), partSize)
+	part := &Part{Files: r.unsaved[:n:n]}
+	r.unsaved = r.unsaved[n:]
+	return part
+}
+
+func (r *results) putBack(part *Part) {
+	r.mu.Lock()
+	r.unsaved = append(r.unsaved, part.Files...)
 	r.mu.Unlock()
 }
 
@@ -119,6 +147,20 @@ func collect(ctx context.Context, client *jobs.Client, c *crew) (*account, error
 			return a, err
 		default:
 			a.scan = &found
+		}
+	}
+	parts := backend.JobsQuery{Queue: c.queues.results, State: backend.StateWaiting, Limit: 10}
+	for job, err := range client.AllJobs(ctx, parts) {
+		if errors.Is(err, backend.ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return a, err
+		}
+		if part, err := jobs.ArgsOf[Part](job); err == nil {
+			for _, file := range part.Files {
+				a.sums[string(file.Path)] = file.Sum
+			}
 		}
 	}
 	files, err := client.Queue(ctx, c.queues.files)

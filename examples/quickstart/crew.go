@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -47,8 +48,23 @@ type Sum struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Result is what is known of the folder in the end. It is stored as the args of a
-// job that nobody runs, in a queue of its own, while the other jobs are removed.
+// Part is some results of a process. The store forgets completed jobs beyond a
+// number, so each process keeps what it has done in such records.
+type Part struct {
+	Files []Summed `json:"files"`
+}
+
+// Summed is a file that has been read.
+type Summed struct {
+	Path []byte `json:"path"`
+	Sum
+}
+
+// Kind makes Part the args of jobs, which nobody runs: they are read.
+func (Part) Kind() string { return "quickstart.part" }
+
+// Result is what is known of the folder in the end. It is stored beside the parts
+// while all other jobs are removed.
 type Result struct {
 	Files    int       `json:"files"`
 	Bytes    int64     `json:"bytes"`
@@ -61,10 +77,11 @@ type Result struct {
 func (Result) Kind() string { return "quickstart.result" }
 
 const (
-	// scanID and resultID are the ids of Scan and Result, alone in their queues.
+	// scanID and resultID are the ids of Scan and Result.
 	scanID, resultID = "scan", "result"
-	// batchSize is the number of jobs in one enqueue.
-	batchSize = 1000
+	// batchSize is the number of jobs in one enqueue, partSize of files in one
+	// Part: with the longest of paths it still fits into a payload.
+	batchSize, partSize = 1000, 500
 	// kept is how long an interrupted run can be taken up again: completed jobs
 	// stay in the store, so that a second start neither repeats them nor has to
 	// do without their results.
@@ -72,13 +89,14 @@ const (
 )
 
 // queues are those of one folder. The Scan has its own: completed jobs are kept by
-// count, and it must not be crowded out by the files.
-type queues struct{ scan, files, result string }
+// count, and it must not be crowded out by the files. No worker takes jobs from
+// that of the results.
+type queues struct{ scan, files, results string }
 
 func queuesOf(root string) queues {
 	sum := sha256.Sum256([]byte(root))
 	name := "quickstart-" + hex.EncodeToString(sum[:8])
-	return queues{scan: name + "-scan", files: name, result: name + "-result"}
+	return queues{scan: name + "-scan", files: name, results: name + "-results"}
 }
 
 // hashID is the same for a file at each start, so that it is enqueued once.
@@ -150,10 +168,24 @@ func (c *crew) hash(ctx context.Context, job *jobs.Job[Hash]) error {
 	switch {
 	case err == nil:
 		err = job.SetResult(sum)
-		c.own.completed(path, sum)
+		if part := c.own.completed(path, sum); part != nil {
+			client, _ := jobs.ClientFrom(ctx)
+			c.save(ctx, client, part)
+		}
 	case ctx.Err() == nil:
 		c.own.failed(path, err)
 	}
 	c.journal.end(ctx, job, err)
 	return err
+}
+
+// save stores a part of the results and reports whether it is stored. If not, it
+// goes with the next; until then the jobs have it.
+func (c *crew) save(ctx context.Context, client *jobs.Client, part *Part) bool {
+	if _, err := client.Enqueue(ctx, part, jobs.Queue(c.queues.results)); err != nil {
+		c.own.putBack(part)
+		slog.Debug("results could not be stored", "files", len(part.Files), "error", err)
+		return false
+	}
+	return true
 }

@@ -45,6 +45,10 @@ func digestFolder(ctx context.Context, o *options, screen *screen, tell func(*su
 		return finish(left, client, c.queues, s, screen, tell)
 	}
 
+	if err := c.recall(ctx, client); err != nil {
+		return err
+	}
+
 	// Run takes the signals itself. ctx ends with the first of them too, but also
 	// if that came before Run was called.
 	defer context.AfterFunc(ctx, func() { system.Stop() })()
@@ -65,6 +69,9 @@ func digestFolder(ctx context.Context, o *options, screen *screen, tell func(*su
 	left, cancel := context.WithTimeout(context.Background(), max(reportTime(o.grace), o.grace-report.StopTook))
 	defer cancel()
 	if known == nil {
+		for part := c.own.rest(); part != nil && c.save(left, client, part); {
+			part = c.own.rest()
+		}
 		if known, err = collect(left, client, c); err != nil {
 			screen.logger().Warn("what earlier starts have done could not be read", "error", err)
 		}
@@ -85,7 +92,7 @@ func reportTime(grace time.Duration) time.Duration { return min(grace/10, time.S
 func begin(ctx context.Context, client *jobs.Client, q queues) (*Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	record, err := client.Job(ctx, q.result, resultID)
+	record, err := client.Job(ctx, q.results, resultID)
 	if err == nil {
 		result, err := jobs.ArgsOf[Result](record)
 		return &result, err
@@ -104,6 +111,29 @@ func begin(ctx context.Context, client *jobs.Client, q queues) (*Result, error) 
 		return nil, fmt.Errorf("the work cannot begin: %w", err)
 	}
 	return nil, nil
+}
+
+// recall takes over what the jobs of earlier starts have left and no Part has, as
+// after a kill, before the store forgets it.
+func (c *crew) recall(ctx context.Context, client *jobs.Client) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	query := backend.JobsQuery{Queue: c.queues.files, State: backend.StateCompleted, Limit: backend.MaxPage}
+	for job, err := range client.AllJobs(ctx, query) {
+		switch {
+		case errors.Is(err, backend.ErrNotFound):
+			return nil
+		case err != nil:
+			return fmt.Errorf("what earlier starts have done cannot be read: %w", err)
+		}
+		args, err := jobs.ArgsOf[Hash](job)
+		if sum, failed := jobs.ResultOf[Sum](job); err == nil && failed == nil {
+			if part := c.own.completed(string(args.Path), sum); part != nil {
+				c.save(ctx, client, part)
+			}
+		}
+	}
+	return nil
 }
 
 // watch shows how far the work is. When nothing is left it collects what there is
@@ -151,8 +181,8 @@ func awaitOthers(ctx context.Context, client *jobs.Client, q queues, self string
 // finish removes the jobs and tells the result. That is kept in the store until it
 // has been told, so that a process that is killed meanwhile leaves it to the next.
 func finish(ctx context.Context, client *jobs.Client, q queues, s *summary, screen *screen, tell func(*summary) error) error {
-	_, err := client.Enqueue(ctx, s.stored(), jobs.Queue(q.result), jobs.ID(resultID))
-	for _, queue := range []string{q.files, q.scan} {
+	_, err := client.Enqueue(ctx, s.stored(), jobs.Queue(q.results), jobs.ID(resultID))
+	for _, queue := range []string{q.files, q.results, q.scan} {
 		if err == nil {
 			err = clear(ctx, client, queue)
 		}
@@ -161,7 +191,7 @@ func finish(ctx context.Context, client *jobs.Client, q queues, s *summary, scre
 		return told
 	}
 	if err == nil {
-		_, err = client.Delete(ctx, q.result, resultID)
+		_, err = client.Delete(ctx, q.results, resultID)
 	}
 	if err != nil && !errors.Is(err, backend.ErrNotFound) {
 		screen.logger().Warn("finished jobs stay in the store; a further start removes them", "error", err)
@@ -169,9 +199,10 @@ func finish(ctx context.Context, client *jobs.Client, q queues, s *summary, scre
 	return nil
 }
 
-// clear removes the finished jobs of a queue. Another process may do the same.
+// clear removes the finished jobs of a queue, and the parts. Another process may do
+// the same.
 func clear(ctx context.Context, client *jobs.Client, queue string) error {
-	for _, state := range finalStates {
+	for _, state := range append([]backend.State{backend.StateWaiting}, finalStates...) {
 		for {
 			page, err := client.Jobs(ctx, backend.JobsQuery{Queue: queue, State: state, Limit: backend.MaxPage})
 			if errors.Is(err, backend.ErrNotFound) {
@@ -180,12 +211,14 @@ func clear(ctx context.Context, client *jobs.Client, queue string) error {
 			if err != nil {
 				return err
 			}
-			if len(page.Jobs) == 0 {
-				break
+			var ids []string
+			for _, job := range page.Jobs {
+				if job.ID != resultID {
+					ids = append(ids, job.ID)
+				}
 			}
-			ids := make([]string, len(page.Jobs))
-			for i, job := range page.Jobs {
-				ids[i] = job.ID
+			if len(ids) == 0 {
+				break
 			}
 			if _, err := client.Delete(ctx, queue, ids...); err != nil && !errors.Is(err, backend.ErrNotFound) {
 				return err

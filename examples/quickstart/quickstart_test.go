@@ -273,7 +273,7 @@ func jobsIn(t *testing.T, url string) (n int64) {
 func TestLaterStartsFinishWhatAnEarlierOneLeft(t *testing.T) {
 	t.Parallel()
 	url := "redis://" + redistest.Start(t, redistest.Options{}).Addr
-	dir, files, size, want := tree(t, 2000)
+	dir, files, size, want := tree(t, 1500)
 	journal := filepath.Join(t.TempDir(), "journal")
 	args := []string{"-dir", dir, "-backend", url, "-journal", journal, "-concurrency", "3", "-grace", "10s", "-lease", "2s"}
 
@@ -281,7 +281,7 @@ func TestLaterStartsFinishWhatAnEarlierOneLeft(t *testing.T) {
 	completed, starts := 0, 0
 	for left := int64(-1); left != 0; left = got.Left {
 		starts++
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(20+10*starts)*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(30+20*starts)*time.Millisecond)
 		got = start(t, ctx, args...)
 		cancel()
 		require.Zero(t, got.code, got.stderr)
@@ -318,7 +318,7 @@ func TestARunThatWasKilledWhileItRemovedTheJobsIsTold(t *testing.T) {
 	require.NoError(t, err)
 	q := queuesOf(root)
 	_, err = client.Enqueue(t.Context(), Result{Files: files, Bytes: size, Digest: want, Found: files},
-		jobs.Queue(q.result), jobs.ID(resultID))
+		jobs.Queue(q.results), jobs.ID(resultID))
 	require.NoError(t, err)
 
 	got := start(t, t.Context(), "-dir", dir, "-backend", url)
