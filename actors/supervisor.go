@@ -73,7 +73,12 @@ func (s *supervisor) Receive(c actor.Context) {
 	case *Resume:
 		s.quiet(c, m, StateQuiet, StateRunning)
 	case *Resize:
-		s.resize(c, m)
+		err := s.resize(c, m.Concurrency)
+		if c.Sender() != nil {
+			c.Respond(&Resized{Err: err})
+		}
+	case *resizeOrder:
+		m.answer <- s.resize(c, m.concurrency)
 	case *Inspect:
 		if c.Sender() != nil {
 			status := s.tree.status()
@@ -121,19 +126,15 @@ func (s *supervisor) quiet(c actor.Context, order any, from, to State) {
 	s.tree.setState(to)
 }
 
-func (s *supervisor) resize(c actor.Context, m *Resize) {
-	var err error
+func (s *supervisor) resize(c actor.Context, concurrency int) error {
 	switch {
-	case m.Concurrency < 1 || m.Concurrency > maxConcurrency:
-		err = fmt.Errorf("concurrency %d: it goes from 1 to %d", m.Concurrency, maxConcurrency)
+	case concurrency < 1 || concurrency > maxConcurrency:
+		return fmt.Errorf("concurrency %d: it goes from 1 to %d", concurrency, maxConcurrency)
 	case s.plan != nil:
-		err = fmt.Errorf("the worker is %s", s.tree.state())
-	default:
-		c.Send(s.tree.pool, &resize{m.Concurrency})
+		return fmt.Errorf("the worker is %s", s.tree.state())
 	}
-	if c.Sender() != nil {
-		c.Respond(&Resized{Err: err})
-	}
+	c.Send(s.tree.pool, &resize{concurrency})
+	return nil
 }
 
 // stop begins a stop, or makes the one that is under way more urgent.

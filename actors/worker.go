@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -59,6 +60,14 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 	return &Worker{t}, nil
 }
 
+// resizeOrder is Resize with an answer that does not vanish with a mailbox.
+type resizeOrder struct {
+	concurrency int
+	answer      chan error
+}
+
+func (*resizeOrder) IgnoreDeadLetterLogging() {}
+
 // PID is what takes the worker's messages, during its life and after it.
 func (w *Worker) PID() *actor.PID { return w.tree.system.NewLocalPID(w.tree.config.Name) }
 
@@ -81,11 +90,17 @@ func (w *Worker) Resume() { w.tree.system.Root.Send(w.PID(), &Resume{}) }
 // Resize changes the number of executors. The worker refuses a number below 1 and
 // any change once it stops.
 func (w *Worker) Resize(concurrency int) error {
-	answer, err := w.tree.system.Root.RequestFuture(w.PID(), &Resize{concurrency}, callTimeout).Result()
-	if err != nil {
-		return fmt.Errorf("caddis: resize: the worker does not answer: %w", err)
+	order := &resizeOrder{concurrency: concurrency, answer: make(chan error, 1)}
+	w.tree.system.Root.Send(w.PID(), order)
+	var err error
+	select {
+	case err = <-order.answer:
+	case <-w.Done():
+		err = errEnded
+	case <-time.After(callTimeout):
+		err = errors.New("the worker does not answer")
 	}
-	if err := answer.(*Resized).Err; err != nil {
+	if err != nil {
 		return fmt.Errorf("caddis: resize: %w", err)
 	}
 	return nil
