@@ -22,7 +22,7 @@ func (l *ledger) open(leases []backend.Lease) []*run {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range leases {
-		block[i].lease = leases[i]
+		block[i].lease = &leases[i]
 		runs[i] = &block[i]
 		l.runs[runs[i]] = struct{}{}
 	}

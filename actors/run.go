@@ -13,7 +13,7 @@ import (
 // actors: messages point to it, and what is in a mailbox may vanish with its
 // actor, but the ledger lists every run until the store has answered for it.
 type run struct {
-	lease backend.Lease
+	lease *backend.Lease
 	// result is what the handler came to; set before the slot's stage becomes
 	// returned.
 	result jobs.Result
@@ -81,12 +81,11 @@ func (r *run) released() backend.Settlement {
 // execute runs the job in the calling goroutine and calls returned exactly once,
 // with the result set.
 func (r *run) execute(t *tree, returned func()) {
-	lease := &r.lease
 	if r.lost.Load() {
 		returned()
 		return
 	}
-	work, refusal := t.config.Registry.Begin(lease, t.clock.now(), t.worker)
+	work, refusal := t.config.Registry.Begin(r.lease, t.clock.now(), t.worker)
 	if work == nil {
 		r.result.Settlement = *refusal
 		returned()

@@ -69,10 +69,10 @@ func (b *Backend) readInfos(queueName string, reply any) []backend.JobInfo {
 			info.ScheduledFor = time.UnixMilli(number)
 		case state == backend.StateBlocked && record != "":
 			info.BlockedOn = record[1:]
-		case state == backend.StateRunning && len(record) > 2:
+		case state == backend.StateRunning && len(record) > tokenAt:
 			info.LeaseExpiresAt = time.UnixMilli(number)
 			info.CancelRequested = record[0] == '1'
-			token, progress, _ := strings.Cut(record[2:], "\x00")
+			token, progress, _ := strings.Cut(record[tokenAt:], "\x00")
 			info.Token = token
 			info.LeasedBy = worker(token)
 			if progress != "" {
@@ -93,6 +93,9 @@ func worker(token string) string {
 	}
 	return token
 }
+
+// tokenAt is where the record of a running job has its token; see base.lua.
+const tokenAt = 40
 
 // cursor is where a page begins: shard, level and offset.
 type cursor struct{ shard, level, offset int }

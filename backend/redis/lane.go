@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -73,7 +74,11 @@ func (t *tag) unboard(c *cargo) {
 func (b *Backend) fly(t *tag) {
 	defer b.running.Done()
 	l := &t.lane
-	for {
+	for first := true; ; first = false {
+		if !first {
+			// Those who were just answered may enqueue again and come along.
+			runtime.Gosched()
+		}
 		l.mu.Lock()
 		n, jobs, size := 0, 0, 0
 		for n < len(l.pending) {

@@ -86,9 +86,23 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 	for n, p := range parts {
 		c := p.tag.call(settleScript, "s:"+request.Worker, 3+4*len(p.at))
 		c.add(strconv.FormatUint(request.Call, 10), memory.Milliseconds(), b.retention)
+		// Each value in an interface of its own would be an allocation per value.
+		var token any
+		held := ""
 		for _, i := range p.at {
 			s := &request.Settlements[i]
-			c.add(s.ID, s.Token, b.outcome(s), histories[i])
+			if token == nil || s.Token != held {
+				token, held = s.Token, s.Token
+			}
+			history := none
+			if histories[i] != "" {
+				history = histories[i]
+			}
+			outcome := forgotten
+			if o := b.outcome(s); o != "F" {
+				outcome = o
+			}
+			c.add(s.ID, token, outcome, history)
 		}
 		calls[n] = c
 	}
@@ -115,6 +129,8 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 	}
 	return results, nil
 }
+
+var none, forgotten any = "", "F"
 
 // outcome writes a settlement's outcome as the script takes it.
 func (b *Backend) outcome(s *backend.Settlement) string {

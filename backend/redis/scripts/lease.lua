@@ -38,7 +38,7 @@ if repeated then
   reported = {}
   for id in string.gmatch(given, '[^\n]+') do names[#names + 1] = id end
   for i, record in ipairs(fields(RUNNING, names)) do
-    if record and string.sub(record, 3, #token + 3) == token .. '\0' then
+    if record and string.sub(record, TOKENAT, TOKENAT + #token) == token .. '\0' then
       ids[#ids + 1] = names[i]
       reported[names[i]] = progressof(record)
       local score = tonumber(call('ZSCORE', LEASES, names[i]) or now)
@@ -165,11 +165,12 @@ if gone > 0 then
 end
 if not repeated then
   if #ids > 0 then
-    local leases, records = {}, {}
-    local tail = token .. '\0'
+    local leases, records, score = {}, {}, string.format('%d', expires)
+    local record = {}
+    for level = 0, 4 do record[level] = '0' .. level .. FILLER .. token .. '\0' end
     for i, id in ipairs(ids) do
-      leases[2 * i - 1], leases[2 * i] = expires, id
-      records[2 * i - 1], records[2 * i] = id, '0' .. levels[i] .. tail
+      leases[2 * i - 1], leases[2 * i] = score, id
+      records[2 * i - 1], records[2 * i] = id, record[levels[i]]
     end
     each('ZADD', LEASES, leases)
     each('HSET', RUNNING, records)

@@ -15,7 +15,7 @@ call('ZCARD', LEASES)
 local letters, scored, changed = {}, {}, {}
 for i, id in ipairs(ids) do
   local token, record, progress = ARGV[3 * i], records[i], ARGV[3 * i + 1]
-  if not record or string.sub(record, 3, #token + 3) ~= token .. '\0' then
+  if not record or string.sub(record, TOKENAT, TOKENAT + #token) ~= token .. '\0' then
     letters[i] = '-'
   else
     letters[i] = string.sub(record, 1, 1) == '1' and 'c' or '.'
@@ -23,7 +23,7 @@ for i, id in ipairs(ids) do
     scored[#scored + 1] = id
     if progress ~= '' then
       changed[#changed + 1] = id
-      changed[#changed + 1] = string.sub(record, 1, #token + 3) .. string.sub(progress, 2)
+      changed[#changed + 1] = string.sub(record, 1, TOKENAT + #token) .. string.sub(progress, 2)
     end
   end
 end

@@ -18,7 +18,7 @@ local ids = {}
 for i = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
 local records = fields(RUNNING, ids)
 local past = call('HLEN', HISTORY) > 0
-local mine, mark -- a token and what a record has after flag and level if it holds
+local mine, mark -- a token and what a record has at TOKENAT if it holds
 
 local letters, seen = {}, {}
 local done, forgotten, histories = {}, {}, {}
@@ -34,7 +34,7 @@ for i, id in ipairs(ids) do
   local token, record = ARGV[4 * i + 1], records[i]
   if token ~= mine then mine, mark = token, token .. '\0' end
   local n = #done
-  if not record or seen[id] or find(record, mark, 3, true) ~= 3 then
+  if not record or seen[id] or find(record, mark, TOKENAT, true) ~= TOKENAT then
     letters[i] = '-'
   elseif ARGV[4 * i + 2] == 'F' then
     seen[id] = true

@@ -6,6 +6,12 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 local CHUNK = 1000
 
+-- The record of a running job is a flag ('1': to be cancelled), its level, a
+-- filler, the token at TOKENAT, a NUL, and its progress. The filler makes it too
+-- long for the compact encoding of small hashes, in which Redis would look through
+-- all of them for each.
+local FILLER, TOKENAT = string.rep('-', 38), 41
+
 local function each(command, key, list)
   for i = 1, #list, CHUNK do
     call(command, key, unpack(list, i, math.min(i + CHUNK - 1, #list)))
