@@ -217,6 +217,31 @@ func TestASmallerPoolFinishesItsJobsFirst(t *testing.T) {
 	})
 }
 
+func TestAWorkerAsksForNoMoreJobsThanASmallerPoolHasExecutors(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		defer close(gate)
+		r := newRig(t, obstinate(gate), concurrency(20))
+		synctest.Wait()
+		for range 5 {
+			require.NoError(t, r.worker.Resize(2))
+			synctest.Wait()
+			require.NoError(t, r.worker.Resize(20))
+			synctest.Wait()
+		}
+		require.NoError(t, r.worker.Resize(2))
+		synctest.Wait()
+		r.faulty.forget()
+		r.enqueue(50)
+		pause(time.Minute)
+		for _, request := range r.faulty.leases() {
+			require.LessOrEqual(t, request.Max, 2)
+		}
+		require.Zero(t, r.worker.Status().Counts.HandedBack)
+		require.EqualValues(t, 2, r.counts()[backend.StateRunning])
+	})
+}
+
 func TestAJobOfAnExecutorThatAResizeTookAwayIsAbandonedLikeOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		gate := make(chan struct{})

@@ -19,8 +19,9 @@ import (
 // an enqueue interrupts.
 //
 // It assigns runs to slots and tells their executors. It takes hush and Resume,
-// blockedKeys from the keeper, and drain: then it interrupts the wait, lets the
-// Lease call end, hands back what still arrives, and ends.
+// fewer from a pool that shrinks, blockedKeys from the keeper, and drain: then it
+// interrupts the wait, lets the Lease call end, hands back what still arrives, and
+// ends; with lastOrder at once.
 //
 // A Lease call whose answer was lost is repeated with its token until it is
 // answered, so the store never counts a job as ours that we do not know of.
@@ -88,6 +89,7 @@ type (
 	waitAgain   struct{}
 	blockedKeys struct{ keys []string }
 	hush        struct{}
+	fewer       struct{}
 	lastOrder   struct{}
 )
 
@@ -97,6 +99,7 @@ func (*leaseAgain) IgnoreDeadLetterLogging()  {}
 func (*waitAgain) IgnoreDeadLetterLogging()   {}
 func (*blockedKeys) IgnoreDeadLetterLogging() {}
 func (*hush) IgnoreDeadLetterLogging()        {}
+func (*fewer) IgnoreDeadLetterLogging()       {}
 func (*lastOrder) IgnoreDeadLetterLogging()   {}
 
 func (f *fetcher) Receive(c actor.Context) {
@@ -127,6 +130,8 @@ func (f *fetcher) Receive(c actor.Context) {
 		if keys := f.known(m.keys); len(keys) > 0 {
 			d.unblock, d.empty = keys, false
 		}
+	case *fewer:
+		d.credits = slices.DeleteFunc(d.credits, (*slot).withdraw)
 	case *hush:
 		d.quiet = true
 		f.stopWaiting()

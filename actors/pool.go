@@ -140,6 +140,7 @@ func (p *pool) resize(c actor.Context, n int) {
 			c.Send(executor, lookMessage)
 		}
 	}
+	c.Send(p.tree.fetcher, &fewer{})
 }
 
 // HandleFailure gives a failed executor to the user's strategy.

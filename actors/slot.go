@@ -90,6 +90,17 @@ func (s *slot) assign(r *run) (executor *actor.PID, ok bool) {
 	return s.executor, true
 }
 
+// withdraw takes an offer back if the slot is to take no run any more.
+func (s *slot) withdraw() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stage != stageOffered || !s.leaving {
+		return false
+	}
+	s.stage = stageIdle
+	return true
+}
+
 // returned records that the goroutine has returned, and returns whom to tell.
 func (s *slot) returned() (executor *actor.PID) {
 	s.mu.Lock()

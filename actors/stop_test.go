@@ -145,6 +145,28 @@ func TestLessonALateFinisherChangesNothing(t *testing.T) {
 	})
 }
 
+func TestAResultThatComesWhileTheHandBackIsUnderWayIsNotSettledToo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		acknowledge, gate := make(chan struct{}), make(chan struct{})
+		r := newRig(t, obstinate(gate))
+		r.faulty.on(held(acknowledge), "settle")
+		r.enqueue(1)
+		synctest.Wait()
+		r.worker.Stop(actors.Stop{Urgency: actors.HandBack})
+		synctest.Wait()
+		require.Len(t, r.faulty.settles(), 1)
+
+		close(gate) // the handler returns, and its executor is still there
+		synctest.Wait()
+		close(acknowledge)
+
+		report := r.report()
+		require.Equal(t, 1, report.Abandoned)
+		require.Len(t, r.faulty.settles(), 1)
+		require.Equal(t, []string{"0"}, r.ids(backend.StateWaiting))
+	})
+}
+
 func TestASecondStopWithCancelSkipsTheDraining(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		gate := make(chan struct{})
