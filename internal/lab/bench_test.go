@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -123,4 +124,43 @@ func BenchmarkIdle(b *testing.B) {
 	b.ReportMetric((commands()-calls)/seconds, "commands/s")
 	b.ReportMetric(1000*(cpu()-used).Seconds()/seconds, "cpu-ms/s")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkDrain measures a worker on a full queue of jobs that do nothing.
+func BenchmarkDrain(b *testing.B) {
+	b.ReportAllocs()
+	server := redistest.Start(b, redistest.Options{})
+	store, err := backend.Open("redis://" + server.Addr)
+	require.NoError(b, err)
+	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	require.NoError(b, err)
+	for left := b.N; left > 0; left -= 1000 {
+		items := make([]jobs.Item, min(left, 1000))
+		for i := range items {
+			items[i] = jobs.New(ping{})
+		}
+		_, err := client.EnqueueMany(b.Context(), items...)
+		require.NoError(b, err)
+	}
+	var ran atomic.Int64
+	registry := jobs.NewRegistry()
+	jobs.Handle(registry, func(context.Context, *jobs.Job[ping]) error {
+		ran.Add(1)
+		return nil
+	})
+	system, err := caddis.New(caddis.Config{
+		Backend: store, Registry: registry, Concurrency: 50, Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(b, err)
+	b.ResetTimer()
+	require.NoError(b, system.Start(b.Context()))
+	for ran.Load() < int64(b.N) {
+		pause(time.Millisecond)
+	}
+	report, err := system.Stop().Wait(b.Context())
+	b.StopTimer()
+	require.NoError(b, err)
+	require.Equal(b, b.N, report.Completed)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
+	require.NoError(b, store.Close())
 }
