@@ -54,7 +54,7 @@ func TestLessonAJobThatIsNotToBeRetriedIsNot(t *testing.T) {
 			return errors.New("fails")
 		})
 		r.enqueue(4, jobs.MaxAttempts(1))
-		pause(7 * 24 * time.Hour)
+		pause(2 * time.Hour)
 		require.Equal(t, 4, all.runs())
 		require.EqualValues(t, 3, r.counts()[backend.StateDead])
 	})

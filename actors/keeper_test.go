@@ -73,13 +73,14 @@ func TestALostLeaseCancelsTheContextAndIsCountedWhenTheHandlerHasReturned(t *tes
 		gate := make(chan struct{})
 		r := newStore(t)
 		r.faulty.Backend = &renewing{r.store, func(_ backend.Held, result *backend.RenewResult) { result.Lost = true }}
-		r.enqueue(1)
 		r.start(func(ctx context.Context, _ *jobs.Job[task]) error {
 			<-ctx.Done()
 			cause <- context.Cause(ctx)
 			<-gate
 			return nil
 		})
+		synctest.Wait() // the first round of renewals is over
+		r.enqueue(1)
 		require.ErrorIs(t, <-cause, jobs.ErrLeaseLost)
 		synctest.Wait()
 		require.Zero(t, r.worker.Status().Counts.Lost)
