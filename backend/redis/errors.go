@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -64,4 +65,28 @@ func (b *Backend) fail(op, queue string, err error) error {
 // ended is the error of a call whose context ended.
 func ended(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", backend.ErrUnavailable, context.Cause(ctx))
+}
+
+// spoilt reports whether a script met a key that holds something else than it
+// must. That concerns one queue and must not stop the others.
+func spoilt(err error) bool {
+	if err == nil || !errors.Is(classify(err), backend.ErrRejected) {
+		return false
+	}
+	text := err.Error()
+	for _, sign := range []string{"WRONGTYPE", "attempt to ", "bad argument", "not an integer", "not a valid float"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// setAside says in the log, at most once a minute, that a queue is spoilt.
+func (b *Backend) setAside(op string, t *tag, err error) {
+	now := time.Now().UnixMilli()
+	if last := t.spoiltAt.Load(); now-last > time.Minute.Milliseconds() && t.spoiltAt.CompareAndSwap(last, now) {
+		b.log.Error("a queue holds a key that cannot be read; it is left out until that is cured",
+			"op", op, "queue", t.queue, "keys", t.base+"*", "error", err)
+	}
 }

@@ -177,8 +177,18 @@ func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest,
 		return nil, b.fail("lease", "", err)
 	}
 	shots := make([]*shot, len(tags))
+	failed := 0
 	for i, c := range calls {
 		reply, err := c.result()
+		if spoilt(err) {
+			if failed++; failed < len(calls) {
+				b.setAside("lease", tags[i], err)
+				shots[i] = &shot{}
+				tags[i].left.Store(0)
+				tags[i].seenAt.Store(time.Now().UnixMilli())
+				continue
+			}
+		}
 		if err != nil {
 			return nil, b.fail("lease", tags[i].queue, err)
 		}
@@ -219,6 +229,9 @@ func readShot(reply any) (*shot, error) {
 }
 
 func (s *shot) merge(reply *backend.LeaseReply, t *tag) {
+	if s.now == 0 {
+		return // the tag was left out
+	}
 	reply.Now = time.UnixMilli(s.now)
 	if s.next > 0 {
 		if next := time.UnixMilli(s.next); reply.NextDue.IsZero() || next.Before(reply.NextDue) {

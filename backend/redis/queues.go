@@ -29,6 +29,8 @@ type tag struct {
 	// was; unknown if it is negative.
 	left   atomic.Int64
 	seenAt atomic.Int64
+	// spoiltAt is when the log last said that the tag cannot be read.
+	spoiltAt atomic.Int64
 }
 
 // call makes a call of a script on the tag. last is the caller's memory, for

@@ -111,6 +111,14 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 	}
 	for n, p := range parts {
 		reply, err := calls[n].result()
+		if spoilt(err) {
+			b.setAside("settle", p.tag, err)
+			for _, i := range p.at {
+				s := &request.Settlements[i]
+				results[i].Err = &backend.Error{Op: "settle", Queue: s.Queue, ID: s.ID, Err: classify(err)}
+			}
+			continue
+		}
 		if err != nil {
 			return nil, b.fail("settle", p.tag.queue, err)
 		}
@@ -202,6 +210,14 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 	}
 	for n, p := range parts {
 		reply, err := calls[n].result()
+		if spoilt(err) {
+			b.setAside("renew", p.tag, err)
+			for _, i := range p.at {
+				held := &request.Leases[i]
+				results[i].Err = &backend.Error{Op: "renew", Queue: held.Queue, ID: held.ID, Err: classify(err)}
+			}
+			continue
+		}
 		letters := asString(reply)
 		if err == nil && len(letters) != len(p.at) {
 			err = fmt.Errorf("%w: %d answers to %d leases", backend.ErrUnavailable, len(letters), len(p.at))
@@ -231,8 +247,10 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		return reply, b.fail("sweep", "", err)
 	}
 	var calls []*call
+	var tags []*tag
 	for _, q := range queues {
 		for _, t := range q.tags {
+			tags = append(tags, t)
 			c := t.call(sweepScript, "", 3)
 			c.add(request.Duration.Milliseconds(), b.retention, backend.MaxBlockedKeys)
 			calls = append(calls, c)
@@ -242,8 +260,15 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		return reply, b.fail("sweep", "", err)
 	}
 	var failed error
-	for _, c := range calls {
+	left := 0
+	for i, c := range calls {
 		answer, err := c.result()
+		if spoilt(err) {
+			if left++; left < len(calls) {
+				b.setAside("sweep", tags[i], err)
+				continue
+			}
+		}
 		r, ok := answer.([]any)
 		if err == nil && (!ok || len(r) != 4) {
 			err = fmt.Errorf("%w: the sweep was answered by %T", backend.ErrUnavailable, answer)
