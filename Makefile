@@ -1,13 +1,14 @@
 # make test    installs what the tests need and runs them all, with the race detector
 # make lint    gofmt, vet, staticcheck, and vet for macOS and Windows
 # make bench   the Go benchmarks
+# make soak    ten minutes of random faults under load; SOAK=1h for longer
 # make setup   only installs what the tests need
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Further flags for go test, such as TESTFLAGS='-v -run Storm'.
 TESTFLAGS =
 
-.PHONY: test lint bench setup
+.PHONY: test lint bench setup soak
 
 test: setup
 	CADDIS_REQUIRE_REDIS=1 CGO_ENABLED=1 go test -race -timeout 15m $(TESTFLAGS) ./...
@@ -25,3 +26,8 @@ bench:
 
 setup:
 	@.ci/setup
+
+SOAK = 10m
+
+soak: setup
+	CADDIS_REQUIRE_REDIS=1 CADDIS_SOAK=$(SOAK) go test -count=1 -timeout 0 -run '^TestSoak$$' -v $(TESTFLAGS) ./internal/lab

@@ -205,20 +205,25 @@ func (v *Verdict) again(id string, o *Order, run, next Run, ledger Ledger, fault
 	if end.IsZero() {
 		end = next.Start
 	}
+	switch {
+	case run.Event == "cut":
+		v.excuse(id, "handed back by a worker that stopped", "ran by %d and again by %d", run.PID, next.PID)
+		return
+	case o.Tries > 1 && run.Start.Before(o.Last) && !next.Start.Before(o.Last):
+		v.excuse(id, EnqueuedAgain, "ran by %d and again by %d", run.PID, next.PID)
+		return
+	}
 	for _, f := range faults {
-		if f.Repeats && (f.PID == 0 || f.PID == run.PID) && run.Start.Before(f.To) && end.After(f.From) {
+		overlaps := (f.PID == 0 || f.PID == run.PID) && run.Start.Before(f.To) && end.After(f.From)
+		// A worker that was stopped in the act may begin what it was given
+		// before, until it learns that the lease has gone.
+		late := f.PID == next.PID && next.Start.After(f.From) && next.Start.Before(f.To.Add(time.Second))
+		if f.Repeats && (overlaps || late) {
 			v.excuse(id, f.What, "ran by %d and again by %d", run.PID, next.PID)
 			return
 		}
 	}
-	switch {
-	case run.Event == "cut":
-		v.excuse(id, "handed back by a worker that stopped", "ran by %d and again by %d", run.PID, next.PID)
-	case o.Tries > 1 && run.Start.Before(o.Last) && !next.Start.Before(o.Last):
-		v.excuse(id, EnqueuedAgain, "ran by %d and again by %d", run.PID, next.PID)
-	default:
-		v.wrong(id, ledger, "ran by %d and again by %d at %s without a reason", run.PID, next.PID, next.Start.Format("05.000"))
-	}
+	v.wrong(id, ledger, "ran by %d and again by %d at %s without a reason", run.PID, next.PID, next.Start.Format("05.000"))
 }
 
 func (v *Verdict) String() string {

@@ -128,8 +128,9 @@ func (l Ledger) Runs(job string) (runs []Run) {
 
 // Recovery says how long after an instant as many jobs ended per second as 90 %
 // of what it was in the two seconds before the fault began, measured over
-// windows of 250 ms.
-func (l Ledger) Recovery(began, back time.Time) (after time.Duration, ok bool) {
+// windows of 250 ms. What was more than offered per second then was the catching
+// up after an earlier fault and does not count.
+func (l Ledger) Recovery(began, back time.Time, offered int) (after time.Duration, ok bool) {
 	const window = 250 * time.Millisecond
 	var ends []time.Time
 	before := 0
@@ -145,6 +146,7 @@ func (l Ledger) Recovery(began, back time.Time) (after time.Duration, ok bool) {
 		}
 	}
 	slices.SortFunc(ends, time.Time.Compare)
+	before = min(before, 2*offered)
 	want := max(1, 9*before*int(window/time.Millisecond)/10/2000)
 	for i, at := range ends {
 		if at.Before(back) {

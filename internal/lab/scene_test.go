@@ -88,9 +88,10 @@ func (s *scene) flow(d time.Duration) {
 func (s *scene) recovered(began, back time.Time) time.Duration {
 	s.t.Helper()
 	var after time.Duration
+	offered := int(time.Second/s.load.Every) * s.load.Producers * s.load.Batch
 	require.Eventually(s.t, func() bool {
 		var ok bool
-		after, ok = s.ledger().Recovery(began, back)
+		after, ok = s.ledger().Recovery(began, back, offered)
 		return ok
 	}, 30*time.Second, 50*time.Millisecond, "the throughput does not come back")
 	s.t.Logf("throughput was back to 90 %% %v after the fault ended", after.Round(time.Millisecond))
