@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -61,6 +62,7 @@ func (d *deriver) client(size int, track *tracker) goredis.UniversalClient {
 	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	if d.cluster != nil {
 		o := *d.cluster
+		o.Addrs = slices.Clone(o.Addrs) // the library appends to it
 		o.MaxRetries = -1
 		o.MaxRedirects = 3
 		o.ClusterStateReloadInterval = reloadInterval
