@@ -475,8 +475,7 @@ func TestOrdersBeforeTheStartDoNoHarm(t *testing.T) {
 
 func TestASubscriberMayStopTheSystem(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		var system *caddis.System
-		system = newSystem(t, noop)
+		system := newSystem(t, noop)
 		defer system.Subscribe(func(c actors.StateChanged) {
 			if c.To == actors.StateRunning {
 				system.Stop()
