@@ -64,15 +64,20 @@ type desk struct {
 
 	quiet    bool
 	draining bool
-	giveUpAt time.Time
+	// lastFailures counts the calls that failed while it drains; last is set when
+	// nothing but the fetcher is waited for any more.
+	lastFailures int
+	last         bool
 }
 
 const (
 	// idleWait bounds a wait, and so for how long a lost wake-up is felt.
 	idleWait = 5 * time.Second
 	// lastLease is how long a fetcher that drains waits for its Lease call when
-	// nothing else is waited for.
+	// nothing else is waited for, and lastTries how often it tries at least: of a
+	// process that gets little CPU a second may be one try.
 	lastLease = time.Second
+	lastTries = 5
 )
 
 type (
@@ -141,11 +146,11 @@ func (f *fetcher) Receive(c actor.Context) {
 		d.draining = true
 		f.stopWaiting()
 	case *lastOrder:
-		d.giveUpAt = time.Now()
-		if d.abort != nil {
+		d.last = true
+		switch {
+		case d.calling:
 			d.abort()
-		}
-		if !d.calling {
+		case d.lastFailures >= lastTries:
 			f.forsake()
 		}
 	default:
@@ -188,7 +193,11 @@ func (f *fetcher) lease(c actor.Context) {
 		request.Max = 0 // only to learn what an unanswered call has taken
 	}
 	d.calling, d.unblocking = true, len(d.unblock) > 0
-	d.abort = t.call(callTimeout, func(ctx context.Context) {
+	limit := callTimeout
+	if d.draining {
+		limit = lastLease
+	}
+	d.abort = t.call(limit, func(ctx context.Context) {
 		reply, err := t.config.Backend.Lease(ctx, request)
 		t.heard("lease", err)
 		t.system.Root.Send(self, &leased{token: request.Token, reply: reply, err: err})
@@ -202,14 +211,15 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 	}
 	d.calling, d.abort = false, nil
 	if m.err != nil {
-		if !d.giveUpAt.IsZero() || errors.Is(m.err, backend.ErrClosed) {
+		d.failures++
+		if d.draining {
+			d.lastFailures++
+			d.failures = min(d.failures, 2) // little time is left
+		}
+		if d.last && d.lastFailures >= lastTries || errors.Is(m.err, backend.ErrClosed) {
 			f.forsake()
 			d.empty = true
 			return
-		}
-		d.failures++
-		if d.draining {
-			d.failures = min(d.failures, 2) // little time is left
 		}
 		t.after(t.config.retry.Delay(d.failures), c.Self(), &leaseAgain{d.token})
 		return

@@ -154,6 +154,28 @@ func TestAnIdleWorkerThatStopsOnAFlakyStoreLearnsWhatItsLeaseHasTaken(t *testing
 	})
 }
 
+func TestASlowStoreIsAskedSeveralTimesBeforeALeaseIsGivenUp(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newStore(t)
+		r.faulty.on(first(4, func(ctx context.Context, call func() error) error {
+			_ = call()
+			select {
+			case <-time.After(900 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			return errDown
+		}), "lease")
+		r.enqueue(3)
+		r.start(noop)
+		synctest.Wait()
+		taken := r.counts()[backend.StateRunning]
+		require.Positive(t, taken)
+		report := r.stop(actors.Stop{})
+		require.EqualValues(t, taken, report.HandedBack)
+		require.Zero(t, r.counts()[backend.StateRunning], "nothing is stranded")
+	})
+}
+
 // asynq retried a failed acknowledgement with a cancelled context, so never.
 func TestLessonSettlementsAreKeptUntilTheStoreConfirmsThem(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
