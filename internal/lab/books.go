@@ -183,7 +183,7 @@ func (v *Verdict) fate(id string, o *Order, ledger Ledger, kept map[string]Kept,
 		v.lost(id, o, ledger, faults)
 	}
 	for i := 1; i < len(runs); i++ {
-		v.again(id, o, runs[i-1], runs[i], ledger, faults)
+		v.again(id, o, i, runs[i-1], runs[i], ledger, faults)
 	}
 }
 
@@ -199,8 +199,8 @@ func (v *Verdict) lost(id string, o *Order, ledger Ledger, faults []Fault) {
 	v.wrong(id, ledger, "was lost: accepted at %s", o.Accepted.Format("05.000"))
 }
 
-// again finds what excuses that a run was followed by another.
-func (v *Verdict) again(id string, o *Order, run, next Run, ledger Ledger, faults []Fault) {
+// again finds what excuses that a run was followed by another, the i-th.
+func (v *Verdict) again(id string, o *Order, i int, run, next Run, ledger Ledger, faults []Fault) {
 	end := run.End
 	if end.IsZero() {
 		end = next.Start
@@ -209,7 +209,7 @@ func (v *Verdict) again(id string, o *Order, run, next Run, ledger Ledger, fault
 	case run.Event == "cut":
 		v.excuse(id, "handed back by a worker that stopped", "ran by %d and again by %d", run.PID, next.PID)
 		return
-	case o.Tries > 1 && run.Start.Before(o.Last) && !next.Start.Before(o.Last):
+	case i < o.Tries: // each enqueue that was sent may take effect, and late
 		v.excuse(id, EnqueuedAgain, "ran by %d and again by %d", run.PID, next.PID)
 		return
 	}

@@ -27,7 +27,7 @@ func TestACutBeforeOrAfterTheReplyOfAnyVerbLosesNothingAndRepeatsNothing(t *test
 	proxy := lab.StartProxy(t, server.Addr)
 	s := play(t, "redis://"+proxy.Addr, 2, func(s *scene) {
 		s.honest = "redis://" + server.Addr
-		s.settings.Lease = 900 * time.Millisecond // renewed every 300 ms
+		s.settings.Lease = 3 * time.Second // renewed every second
 		// Slow enough for the workers to be idle now and then, so that they wait.
 		s.load.Every = 60 * time.Millisecond
 	})

@@ -269,7 +269,7 @@ func TestPayloadsOfAMegabyteAndBatchesOfTenThousandGoThrough(t *testing.T) {
 		ran <- len(job.Args.Text)
 		return nil
 	})
-	system, err := caddis.New(caddis.Config{Backend: store, Registry: registry, Concurrency: 500, Logger: slog.New(slog.DiscardHandler)})
+	system, err := caddis.New(caddis.Config{Backend: store, Registry: registry, Concurrency: 20, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	require.NoError(t, system.Start(ctx))
 	text := bytes.Repeat([]byte("x"), 700_000) // a megabyte in JSON
