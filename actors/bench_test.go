@@ -83,7 +83,7 @@ func BenchmarkIdleExecutors(b *testing.B) {
 			runtime.Gosched()
 		}
 		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "ms-to-first-job")
-		pause(1500 * time.Millisecond) // until the dispatcher's goroutines have ended
+		pause(3 * time.Second) // until the dispatcher's goroutines have ended
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/executors, "B/executor")
