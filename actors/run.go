@@ -85,6 +85,12 @@ func (r *run) execute(t *tree, returned func()) {
 		returned()
 		return
 	}
+	if !t.clock.now().Before(r.lease.ExpiresAt) {
+		// The process slept. Whose the job is, the store says when it is given back.
+		r.result.Settlement = r.released()
+		returned()
+		return
+	}
 	work, refusal := t.config.Registry.Begin(r.lease, t.clock.now(), t.worker)
 	if work == nil {
 		r.result.Settlement = *refusal

@@ -73,7 +73,8 @@ type Consumer interface {
 	//
 	// A call repeated with the same token, with no other Lease of the same
 	// worker between, answers the jobs that the first one handed out and that
-	// are still held under that token, and takes no new ones.
+	// are still held under that token, and takes no new ones. Where an answer can
+	// be lost on its way, the repeated call renews these leases.
 	Lease(ctx context.Context, request LeaseRequest) (LeaseReply, error)
 
 	// Waiter returns a Waiter on the queues. It does no I/O.

@@ -12,8 +12,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/backend/redis/redistest"
 	"github.com/caddis-go/caddis/internal/lab"
+	"github.com/caddis-go/caddis/jobs"
 )
 
 func TestMain(m *testing.M) { lab.Main(m) }
@@ -32,6 +34,24 @@ func dice(t *testing.T) *rand.Rand {
 
 // pause lets a random time pass: the moment is what is tested.
 func pause(d time.Duration) { <-time.After(d) }
+
+// awaitEmpty waits until the store holds no job. A question that the store does not
+// answer in time is asked again.
+func awaitEmpty(t *testing.T, url string, within time.Duration) {
+	t.Helper()
+	store, err := backend.Open(url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	for deadline := time.Now().Add(within); ; pause(100 * time.Millisecond) {
+		q, err := store.Queue(t.Context(), jobs.DefaultQueue)
+		if err == nil && lab.Sum(q.Counts) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			require.FailNow(t, "jobs do not end", "within %v: %v, %v, %v", within, q.Counts, err, lab.Stored(t, url))
+		}
+	}
+}
 
 func TestATermAtARandomMomentLosesNothingAndRepeatsOnlyWhatWasAbandoned(t *testing.T) {
 	t.Parallel()
@@ -85,7 +105,7 @@ func TestATermAtARandomMomentLosesNothingAndRepeatsOnlyWhatWasAbandoned(t *testi
 	}
 
 	last := lab.StartWorker(t, settings)
-	require.Eventually(t, func() bool { return lab.Sum(lab.Counts(t, url)) == 0 }, 2*time.Minute, 100*time.Millisecond)
+	awaitEmpty(t, url, 2*time.Minute)
 	last.Terminate()
 	code, report := last.Exit(grace + 5*time.Second)
 	require.Zero(t, code)
@@ -136,8 +156,7 @@ func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgainInTime(t *testing.T) {
 		dead = append(dead, killed{workers[i].PID(), at, ledger.Open(workers[i].PID(), after)})
 		workers[i] = lab.StartWorker(t, settings)
 	}
-	require.Eventually(t, func() bool { return lab.Sum(lab.Counts(t, url)) == 0 }, 3*time.Minute, 200*time.Millisecond,
-		"jobs are left: %v", lab.Counts(t, url))
+	awaitEmpty(t, url, 3*time.Minute)
 	for _, w := range workers {
 		w.Terminate()
 		code, report := w.Exit(10 * time.Second)
@@ -203,11 +222,7 @@ func TestAStoreThatIsAwayForTenSecondsLosesNothingAndRepeatsNothing(t *testing.T
 	resumed := time.Since(back)
 	require.LessOrEqual(t, resumed, 2*time.Second, "work resumed too late after the store was back")
 
-	deadline := time.Now().Add(2 * time.Minute)
-	for lab.Sum(lab.Counts(t, url)) > 0 {
-		require.True(t, time.Now().Before(deadline), "these jobs do not end: %v", lab.Stored(t, url))
-		pause(200 * time.Millisecond)
-	}
+	awaitEmpty(t, url, 2*time.Minute)
 	for _, w := range workers {
 		require.True(t, w.Running(), "a worker has ended: %s", w.Log())
 		w.Terminate()

@@ -8,7 +8,7 @@
 -- RETURNS  now, next due (0 for none), left, paused, repeated, ids dropped, expiry, blocked keys, ids, bodies, histories
 --
 -- A call that repeats the last one's token with a part that is not higher takes
--- nothing and answers what is still held under the token. With a higher part it
+-- nothing, renews and answers what is still held under the token. With a higher part it
 -- takes more under the same token.
 --
 -- COST     O(jobs handed out) and, bounded by 1000 each, O(expired + due)
@@ -41,8 +41,6 @@ if repeated then
     if record and string.sub(record, TOKENAT, TOKENAT + #token) == token .. '\0' then
       ids[#ids + 1] = names[i]
       reported[names[i]] = progressof(record)
-      local score = tonumber(call('ZSCORE', LEASES, names[i]) or now)
-      if score < expires or #ids == 1 then expires = score end
     end
   end
   grace = tonumber(meta[3] or 0)
@@ -163,7 +161,12 @@ if gone > 0 then
   end
   call('HINCRBY', META, 'ghosts', -gone)
 end
-if not repeated then
+if repeated then
+  -- The answer may have been on its way for long: the leases begin anew.
+  local leases = {}
+  for i, id in ipairs(ids) do leases[2 * i - 1], leases[2 * i] = string.format('%d', expires), id end
+  each('ZADD', LEASES, leases)
+else
   if #ids > 0 then
     local leases, records, score = {}, {}, string.format('%d', expires)
     local record = {}
