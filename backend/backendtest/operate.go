@@ -136,13 +136,14 @@ var operateTests = []test{
 		require.EqualValues(k, 1, k.info().Dead, "what happened is still counted")
 	}},
 	{"RunNow lets a scheduled job wait once", func(k *kit) {
-		k.enqueue(job("a", delay(200*time.Millisecond)), job("b", delay(never)))
+		const due = 2 * time.Second // long enough not to come between the calls
+		k.enqueue(job("a", delay(due)), job("b", delay(never)))
 		k.acted(k.RunNow, "b", backend.StateWaiting)
 		k.acted(k.RunNow, "a", backend.StateWaiting)
 		k.acted(k.RunNow, "a", backend.StateWaiting)
 		w := k.worker("w")
 		require.Equal(k, []string{"b", "a"}, leased(w.lease(5)))
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(due + 100*time.Millisecond)
 		require.Empty(k, w.lease(5), "the first due time has no effect any more")
 	}},
 	{"an id that was deleted in any state may be enqueued anew and runs once", func(k *kit) {

@@ -51,7 +51,9 @@ func TestAnIdleWaiterHardlyAsks(t *testing.T) {
 	for range 20 {
 		start := time.Now()
 		require.NoError(t, waiter.Wait(ctx, 50*time.Millisecond))
-		require.InDelta(t, 50, time.Since(start).Milliseconds(), 30, "a limit is kept although the server's is longer")
+		took := time.Since(start)
+		require.GreaterOrEqual(t, took, 50*time.Millisecond)
+		require.Less(t, took, 2*time.Second, "the limit is ours, not the 5 s of the blocked command")
 	}
 	stats, err := client.Info(ctx, "commandstats").Result()
 	require.NoError(t, err)
