@@ -23,11 +23,11 @@ import (
 	"github.com/caddis-go/caddis/jobs"
 )
 
-const helperVariable = "CADDIS_SIGNAL_TEST"
+func init() { helper = signalled }
 
-// helper is a program that runs one job, of the kind that mode says, and tells on
+// signalled is a program that runs one job, of the kind that mode says, and tells on
 // stdout what happens.
-func helper(mode string) int {
+func signalled(mode string) int {
 	registry := jobs.NewRegistry()
 	gate := make(chan struct{})
 	jobs.Handle(registry, func(ctx context.Context, _ *jobs.Job[task]) error {
