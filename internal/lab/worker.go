@@ -40,6 +40,11 @@ func (Task) Kind() string { return "lab.task" }
 // workerEnv makes the test binary a worker process.
 const workerEnv = "CADDIS_LAB_WORKER"
 
+// manyCrashes keeps the tests that kill one worker after the other from having
+// jobs set aside that were in the hands of several of them: by default the third
+// crash makes a job dead.
+const manyCrashes = 1000
+
 // Settings are those of a worker process.
 type Settings struct {
 	URL         string
@@ -118,7 +123,7 @@ func work(s Settings, logger *slog.Logger) (*caddis.Report, error) {
 			}
 			return errors.Join(context.Cause(ctx), journal.Write(event, job.ID))
 		}
-	})
+	}, jobs.MaxCrashes(manyCrashes))
 	system, err := caddis.New(caddis.Config{
 		Backend: store, Registry: registry, Concurrency: s.Concurrency,
 		Lease: s.Lease, Grace: s.Grace, Logger: logger,
@@ -159,7 +164,7 @@ func StartWorker(t testing.TB, s Settings) *Worker {
 	t.Cleanup(func() {
 		w.Kill()
 		if t.Failed() {
-			t.Logf("worker %d said:\n%s", w.PID(), w.Log())
+			t.Logf("worker %d ended with %v and said:\n%s", w.PID(), w.cmd.ProcessState, w.Log())
 		}
 	})
 	return w
