@@ -21,6 +21,8 @@ type faulty struct {
 	lease []backend.LeaseRequest
 	sets  []backend.SettleRequest
 	renew []backend.RenewRequest
+	// broken is closed when a rule for waits is set.
+	broken chan struct{}
 }
 
 // rule stands around the calls of a verb; call has the effect.
@@ -73,17 +75,35 @@ func first(n int, r rule) rule {
 }
 
 func newFaulty(b backend.Backend) *faulty {
-	return &faulty{Backend: b, rules: map[string]rule{}, calls: map[string][]time.Time{}}
+	return &faulty{Backend: b, rules: map[string]rule{}, calls: map[string][]time.Time{}, broken: make(chan struct{})}
 }
 
 // on sets the rule for some verbs; "" means all that have none of their own. nil
-// ends a rule.
+// ends a rule. Waits in flight meet the new rule.
 func (f *faulty) on(r rule, verbs ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, verb := range verbs {
 		f.rules[verb] = r
+		if r != nil && (verb == "" || verb == "wait") {
+			close(f.broken)
+			f.broken = make(chan struct{})
+		}
 	}
+}
+
+// rule returns the rule for a verb; one that only calls if there is none.
+func (f *faulty) rule(verb string) rule {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.rules[verb]
+	if r == nil {
+		r = f.rules[""]
+	}
+	if r == nil {
+		r = func(_ context.Context, call func() error) error { return call() }
+	}
+	return r
 }
 
 // count returns how often a verb was called.
@@ -119,15 +139,8 @@ func (f *faulty) settles() []backend.SettleRequest {
 func (f *faulty) do(ctx context.Context, verb string, call func() error) error {
 	f.mu.Lock()
 	f.calls[verb] = append(f.calls[verb], time.Now())
-	r := f.rules[verb]
-	if r == nil {
-		r = f.rules[""]
-	}
 	f.mu.Unlock()
-	if r == nil {
-		return call()
-	}
-	return r(ctx, call)
+	return f.rule(verb)(ctx, call)
 }
 
 // ask is do for verbs with an answer, which is not given along with an error.
@@ -199,20 +212,37 @@ type faultyWaiter struct {
 	closed chan struct{}
 }
 
-// Wait ends when the waiter is closed, whatever the rule does.
-func (w *faultyWaiter) Wait(ctx context.Context, limit time.Duration) error {
+// Lease ends when the waiter is closed, whatever the rules do. When it has waited,
+// it meets the rule for leases.
+func (w *faultyWaiter) Lease(ctx context.Context, request backend.LeaseRequest, limit time.Duration) (backend.LeaseReply, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	w.of.mu.Lock()
+	w.of.lease = append(w.of.lease, request)
+	broken := w.of.broken
+	w.of.mu.Unlock()
 	done := make(chan struct{})
 	defer close(done)
+	waiting, cut := context.WithCancelCause(ctx)
 	go func() {
 		select {
 		case <-w.closed:
 			cancel()
+		case <-broken:
+			cut(errDown)
 		case <-done:
 		}
 	}()
-	return w.of.do(ctx, "wait", func() error { return w.Waiter.Wait(ctx, limit) })
+	return ask(ctx, w.of, "wait", func() (reply backend.LeaseReply, err error) {
+		reply, err = w.Waiter.Lease(waiting, request, limit)
+		switch {
+		case err == nil:
+			err = w.of.rule("lease")(ctx, func() error { return nil })
+		case context.Cause(waiting) == errDown:
+			err = w.of.rule("wait")(ctx, func() error { return errDown })
+		}
+		return reply, err
+	})
 }
 
 func (w *faultyWaiter) Close() error {

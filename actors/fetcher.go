@@ -15,13 +15,13 @@ import (
 // fetcher turns demand into leases. It takes free slots, each of which is a
 // credit, and has at most one Lease call in flight, which asks for as many jobs
 // as there are credits: while it is in flight credits pile up, so batches grow
-// under load. When there is nothing to lease it waits, in one bounded call that
-// an enqueue interrupts.
+// under load. When there is nothing to lease the call waits: it is answered when a
+// job is enqueued or becomes due, or when idleWait has passed.
 //
 // It assigns runs to slots and tells their executors. It takes hush and Resume,
 // fewer from a pool that shrinks, blockedKeys from the keeper, and drain: then it
-// interrupts the wait, lets the Lease call end, hands back what still arrives, and
-// ends; with lastOrder at once.
+// interrupts a call that waits, lets any other end, hands back what still arrives,
+// and ends; with lastOrder at once.
 //
 // A Lease call whose answer was lost is repeated with its token until it is
 // answered, so the store never counts a job as ours that we do not know of.
@@ -44,11 +44,10 @@ type desk struct {
 	failures int
 	abort    context.CancelFunc
 
-	waiter  backend.Waiter
-	waiting bool
-	// pausing is set while a wait that failed is not to be repeated yet;
-	// waitFailures counts how often it did.
-	pausing      bool
+	waiter backend.Waiter
+	// waiting is set while the call in flight waits. waitFailures counts how often
+	// in a row such a call failed, although others may have been answered.
+	waiting      bool
 	waitFailures int
 	// empty is true if the last Lease found all there was.
 	empty bool
@@ -82,16 +81,12 @@ const (
 
 type (
 	leased struct {
-		token string
-		reply backend.LeaseReply
-		err   error
-	}
-	waited struct {
-		waiter backend.Waiter
+		token  string
+		waited bool
+		reply  backend.LeaseReply
 		err    error
 	}
 	leaseAgain  struct{ token string }
-	waitAgain   struct{}
 	blockedKeys struct{ keys []string }
 	hush        struct{}
 	fewer       struct{}
@@ -99,9 +94,7 @@ type (
 )
 
 func (*leased) IgnoreDeadLetterLogging()      {}
-func (*waited) IgnoreDeadLetterLogging()      {}
 func (*leaseAgain) IgnoreDeadLetterLogging()  {}
-func (*waitAgain) IgnoreDeadLetterLogging()   {}
 func (*blockedKeys) IgnoreDeadLetterLogging() {}
 func (*hush) IgnoreDeadLetterLogging()        {}
 func (*fewer) IgnoreDeadLetterLogging()       {}
@@ -123,28 +116,28 @@ func (f *fetcher) Receive(c actor.Context) {
 		f.leased(c, m)
 	case *leaseAgain:
 		if m.token == d.token && !d.calling {
-			f.lease(c)
+			f.lease(c, 0)
 			return
 		}
-	case *waited:
-		f.waited(c, m)
-	case *waitAgain:
-		d.pausing, d.empty = false, false
 	case *blockedKeys:
 		f.tree.fetcherPulse.Store(time.Now().UnixNano())
 		if keys := f.known(m.keys); len(keys) > 0 {
 			d.unblock, d.empty = keys, false
+			f.nudge()
 		}
 	case *fewer:
 		d.credits = slices.DeleteFunc(d.credits, (*slot).withdraw)
+		if d.waiting && d.asked > len(d.credits) {
+			f.nudge()
+		}
 	case *hush:
 		d.quiet = true
-		f.stopWaiting()
+		f.stopWaiting(c)
 	case *Resume:
 		d.quiet, d.empty = false, false
 	case *drain:
 		d.draining = true
-		f.stopWaiting()
+		f.stopWaiting(c)
 	case *lastOrder:
 		d.last = true
 		switch {
@@ -170,14 +163,24 @@ func (f *fetcher) advance(c actor.Context) {
 	case d.quiet || len(d.credits) == 0:
 	case d.empty:
 		f.wait(c)
-	case !d.waiting || len(d.unblock) > 0:
-		f.lease(c)
+	default:
+		f.lease(c, 0)
 	}
 }
 
+// wait leases as soon as there may be something to lease.
+func (f *fetcher) wait(c actor.Context) {
+	d := f.desk
+	limit := idleWait
+	if !d.due.IsZero() {
+		limit = min(limit, time.Until(d.due))
+	}
+	f.lease(c, limit)
+}
+
 // lease asks for as many jobs as there are credits, or repeats a call that was
-// not answered.
-func (f *fetcher) lease(c actor.Context) {
+// not answered. With a limit the call waits for jobs, as long as that at most.
+func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	t, d, self := f.tree, f.desk, c.Self()
 	if d.token == "" {
 		d.calls++
@@ -192,37 +195,46 @@ func (f *fetcher) lease(c actor.Context) {
 	if d.quiet || d.draining {
 		request.Max = 0 // only to learn what an unanswered call has taken
 	}
-	d.calling, d.unblocking = true, len(d.unblock) > 0
-	limit := callTimeout
-	if d.draining {
-		limit = lastLease
+	d.calling, d.unblocking, d.waiting = true, len(d.unblock) > 0, limit > 0
+	answer := &leased{token: request.Token, waited: d.waiting}
+	if d.waiting {
+		var waiter backend.Waiter
+		waiter, answer.err = f.waiter()
+		d.abort = t.call(2*idleWait, func(ctx context.Context) {
+			if answer.err == nil {
+				answer.reply, answer.err = waiter.Lease(ctx, request, limit)
+			}
+			t.system.Root.Send(self, answer)
+		})
+		return
 	}
-	d.abort = t.call(limit, func(ctx context.Context) {
-		reply, err := t.config.Backend.Lease(ctx, request)
-		t.heard("lease", err)
-		t.system.Root.Send(self, &leased{token: request.Token, reply: reply, err: err})
+	timeout := callTimeout
+	if d.draining {
+		timeout = lastLease
+	}
+	d.abort = t.call(timeout, func(ctx context.Context) {
+		answer.reply, answer.err = t.config.Backend.Lease(ctx, request)
+		t.heard("lease", answer.err)
+		t.system.Root.Send(self, answer)
 	})
 }
 
 func (f *fetcher) leased(c actor.Context, m *leased) {
 	t, d := f.tree, f.desk
-	if m.token != d.token || !d.calling {
+	if m.token != d.token || !d.calling || m.waited != d.waiting {
 		return
 	}
-	d.calling, d.abort = false, nil
-	if m.err != nil {
-		d.failures++
-		if d.draining {
-			d.lastFailures++
-			d.failures = min(d.failures, 2) // little time is left
-		}
-		if d.last && d.lastFailures >= lastTries || errors.Is(m.err, backend.ErrClosed) {
-			f.forsake()
-			d.empty = true
-			return
-		}
-		t.after(t.config.retry.Delay(d.failures), c.Self(), &leaseAgain{d.token})
+	d.calling, d.waiting, d.abort = false, false, nil
+	switch {
+	case m.err != nil && m.waited:
+		f.waitFailed(c, m.err)
 		return
+	case m.err != nil:
+		f.leaseFailed(c, m.err)
+		return
+	case m.waited:
+		t.heard("wait", nil)
+		d.waitFailures = 0
 	}
 	nothing := len(m.reply.Leases) == 0
 	inVain := nothing && d.unblocking // those jobs cannot be had now
@@ -245,6 +257,35 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 	if keys := f.known(m.reply.Blocked); len(keys) > 0 && !inVain {
 		d.unblock, d.empty = keys, false
 	}
+}
+
+// leaseFailed has a call repeated until it is answered.
+func (f *fetcher) leaseFailed(c actor.Context, err error) {
+	t, d := f.tree, f.desk
+	d.failures++
+	if d.draining {
+		d.lastFailures++
+		d.failures = min(d.failures, 2) // little time is left
+	}
+	if d.last && d.lastFailures >= lastTries || errors.Is(err, backend.ErrClosed) {
+		f.forsake()
+		d.empty = true
+		return
+	}
+	t.after(t.config.retry.Delay(d.failures), c.Self(), &leaseAgain{d.token})
+}
+
+// waitFailed has a call that waited repeated without waiting: at once if it was
+// interrupted, as nobody wants more then than what it has taken.
+func (f *fetcher) waitFailed(c actor.Context, err error) {
+	t, d := f.tree, f.desk
+	if d.quiet || d.draining {
+		f.lease(c, 0)
+		return
+	}
+	t.heard("wait", err)
+	d.waitFailures++
+	t.after(t.config.retry.Delay(d.waitFailures), c.Self(), &leaseAgain{d.token})
 }
 
 // forsake gives up a call that was not answered: what it may have taken comes back
@@ -282,71 +323,37 @@ func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 	t.handBack(runs)
 }
 
-// wait waits until there may be something to lease.
-func (f *fetcher) wait(c actor.Context) {
-	t, d, self := f.tree, f.desk, c.Self()
-	if d.waiting || d.pausing {
-		return
-	}
+// waiter returns the waiter and makes it where there is none.
+func (f *fetcher) waiter() (backend.Waiter, error) {
+	d := f.desk
 	if d.waiter == nil {
-		waiter, err := t.config.Backend.Waiter(t.config.Queues)
+		waiter, err := f.tree.config.Backend.Waiter(f.tree.config.Queues)
 		if err != nil {
-			f.waitFailed(c, err)
-			return
+			return nil, err
 		}
 		d.waiter = waiter
 	}
-	limit := idleWait
-	if !d.due.IsZero() {
-		limit = min(limit, time.Until(d.due))
-	}
-	if limit <= 0 {
-		d.empty = false
-		f.lease(c)
-		return
-	}
-	d.waiting = true
-	waiter := d.waiter
-	t.call(2*idleWait, func(ctx context.Context) {
-		err := waiter.Wait(ctx, limit)
-		t.system.Root.Send(self, &waited{waiter: waiter, err: err})
-	})
+	return d.waiter, nil
 }
 
-func (f *fetcher) waited(c actor.Context, m *waited) {
-	t, d := f.tree, f.desk
-	if m.waiter != d.waiter {
-		return // closed in the meantime
+// nudge ends a wait.
+func (f *fetcher) nudge() {
+	if d := f.desk; d.waiting && d.waiter != nil {
+		d.waiter.Nudge()
 	}
-	d.waiting = false
-	if m.err == nil {
-		t.heard("wait", nil)
-		d.empty, d.waitFailures = false, 0
-		return
-	}
-	f.stopWaiting()
-	f.waitFailed(c, m.err)
 }
 
-// waitFailed lets the fetcher ask for leases from time to time while it cannot
-// wait.
-func (f *fetcher) waitFailed(c actor.Context, err error) {
+// stopWaiting interrupts a wait, and sees to it that a call that is to be repeated
+// is so at once.
+func (f *fetcher) stopWaiting(c actor.Context) {
 	t, d := f.tree, f.desk
-	t.heard("wait", err)
-	d.pausing = true
-	d.waitFailures++
-	t.after(t.config.retry.Delay(d.waitFailures), c.Self(), &waitAgain{})
-}
-
-// stopWaiting interrupts a wait; the waiter hands an unused wake-up on.
-func (f *fetcher) stopWaiting() {
-	t, d := f.tree, f.desk
-	if d.waiter == nil {
-		return
+	if waiter := d.waiter; waiter != nil {
+		d.waiter = nil
+		t.call(callTimeout, func(context.Context) { _ = waiter.Close() })
 	}
-	waiter := d.waiter
-	d.waiter, d.waiting = nil, false
-	t.call(callTimeout, func(context.Context) { _ = waiter.Close() })
+	if d.token != "" && !d.calling {
+		f.lease(c, 0)
+	}
 }
 
 // known picks the keys of kinds that this worker can run.

@@ -100,18 +100,28 @@ type Consumer interface {
 	Sweep(ctx context.Context, request SweepRequest) (SweepReply, error)
 }
 
-// Waiter waits for work. It belongs to one fetcher: its methods are not to be
-// called concurrently, but for Close.
+// Waiter waits for work and leases it. It belongs to one fetcher: its methods are
+// not to be called concurrently, but for Nudge and Close.
 type Waiter interface {
-	// Wait returns nil when one of the queues may have work to lease, or when
-	// limit has passed. It returns at once when ctx ends, with ctx's error.
+	// Lease waits until one of the queues may have work, or until limit has
+	// passed, and then does what Consumer.Lease does. The request names the
+	// queues of the waiter. The reply may be empty before the limit.
 	//
-	// Of all waiters on a queue one is woken per enqueue; who is woken leases,
-	// and the lease wakes the next if it leaves jobs behind.
-	Wait(ctx context.Context, limit time.Duration) error
+	// It returns at once when ctx ends, with ctx's error. After an error it is
+	// not known whether jobs were handed out: the call is then to be repeated by
+	// Consumer.Lease with the same token (and a Max of 0, if no job is wanted any
+	// more), and what comes late of this one takes nothing.
+	//
+	// Of all waiters on a queue one is woken per enqueue, and its lease wakes the
+	// next if it leaves jobs behind.
+	Lease(ctx context.Context, request LeaseRequest, limit time.Duration) (LeaseReply, error)
 
-	// Close ends a Wait in flight with ErrClosed, hands a wake-up that was not
-	// used to another waiter, and frees what the waiter holds.
+	// Nudge makes the Lease in flight, or else the next one, lease without waiting
+	// any longer. It does not block.
+	Nudge()
+
+	// Close ends a Lease in flight with ErrClosed and frees what the waiter
+	// holds. A wake-up that it did not use is for another waiter.
 	Close() error
 }
 

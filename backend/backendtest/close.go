@@ -56,16 +56,16 @@ var closeTests = []test{
 		for verb, err := range k.calls(k.ctx) {
 			require.ErrorIs(k, err, backend.ErrClosed, verb)
 		}
-		require.ErrorIs(k, k.requireEnd(k.wait(waiter), "the store was closed"), backend.ErrClosed)
+		k.requireFailure(backend.ErrClosed, waiter.wait(), "the store was closed")
 		require.NoError(k, k.Close(), "a second Close does nothing")
 	}},
 	{"Close ends the calls in flight", func(k *kit) {
-		ended := k.wait(k.waiter())
+		ended := k.waiter().wait()
 		listening := make(chan error, 1)
 		go func() { listening <- k.Listen(k.ctx, func(backend.Command) {}) }()
 		settleDown()
 		require.NoError(k, k.Close())
-		require.ErrorIs(k, k.requireEnd(ended, "the store was closed"), backend.ErrClosed)
+		k.requireFailure(backend.ErrClosed, ended, "the store was closed")
 		select {
 		case err := <-listening:
 			require.ErrorIs(k, err, backend.ErrClosed)

@@ -27,7 +27,8 @@ const (
 type kit struct {
 	*testing.T
 	backend.Backend
-	ctx context.Context
+	ctx     context.Context
+	waiters int
 }
 
 func newKit(t *testing.T, b backend.Backend) *kit {
@@ -169,18 +170,20 @@ func (k *kit) acted(verb func(context.Context, string, []string) ([]backend.ActR
 type worker struct {
 	*kit
 	id     string
+	queues []string
 	tokens int
 	calls  uint64
 }
 
-func (k *kit) worker(id string) *worker { return &worker{kit: k, id: id} }
+func (k *kit) worker(id string) *worker { return &worker{kit: k, id: id, queues: []string{"q"}} }
 
-// request is a new request for leases on queue "q".
+// request is a new request for leases on the worker's queues, "q" if nothing else
+// is said.
 func (w *worker) request(limit int) backend.LeaseRequest {
 	w.tokens++
 	return backend.LeaseRequest{
 		Worker: w.id, Token: fmt.Sprintf("%s.%d", w.id, w.tokens),
-		Queues: []string{"q"}, Max: limit, Duration: long,
+		Queues: w.queues, Max: limit, Duration: long,
 	}
 }
 

@@ -2,6 +2,7 @@ package backendtest
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -9,57 +10,116 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// waiter makes a Waiter that the end of the test closes.
-func (k *kit) waiter(queues ...string) backend.Waiter {
+// waiter is a Waiter with a worker that leases by it.
+type waiter struct {
+	*worker
+	backend.Waiter
+}
+
+// answer is how a Lease of a waiter ended.
+type answer struct {
+	reply backend.LeaseReply
+	err   error
+	token string
+}
+
+// waiter makes a Waiter that the end of the test closes. Each has a worker of its
+// own.
+func (k *kit) waiter(queues ...string) *waiter {
 	k.Helper()
 	if len(queues) == 0 {
 		queues = []string{"q"}
 	}
-	w, err := k.Waiter(queues)
+	inner, err := k.Waiter(queues)
 	require.NoError(k, err)
-	k.Cleanup(func() { require.NoError(k, w.Close()) })
+	k.Cleanup(func() { require.NoError(k, inner.Close()) })
+	k.waiters++
+	w := &waiter{k.worker(named("waiter", k.waiters)[k.waiters-1]), inner}
+	w.queues = queues
 	return w
 }
 
-// wait starts a Wait that is to end by being woken.
-func (k *kit) wait(w backend.Waiter) <-chan error {
-	return k.waitIn(k.ctx, w)
-}
+// wait starts a Lease of one job that is to end by being woken.
+func (w *waiter) wait() <-chan answer { return w.waitIn(w.ctx) }
 
-func (k *kit) waitIn(ctx context.Context, w backend.Waiter) <-chan error {
-	ended := make(chan error, 1)
-	go func() { ended <- w.Wait(ctx, never) }()
+func (w *waiter) waitIn(ctx context.Context) <-chan answer {
+	ended := make(chan answer, 1)
+	request := w.request(1)
+	go func() {
+		reply, err := w.Waiter.Lease(ctx, request, never)
+		ended <- answer{reply, err, request.Token}
+	}()
 	return ended
 }
 
-// requireEnd requires that a Wait ends soon.
-func (k *kit) requireEnd(ended <-chan error, why string) error {
+// waitFor is a Lease with a limit, in the foreground.
+func (w *waiter) waitFor(limit time.Duration) backend.LeaseReply {
+	w.Helper()
+	reply, err := w.Waiter.Lease(w.ctx, w.request(1), limit)
+	require.NoError(w, err)
+	return reply
+}
+
+// repeat asks what became of a Lease that ended with an error, without wanting
+// more.
+func (w *waiter) repeat(a answer) []string {
+	w.Helper()
+	request := w.request(0)
+	request.Token = a.token
+	return leased(w.send(request).Leases)
+}
+
+// requireEnd requires that a Lease ends soon.
+func (k *kit) requireEnd(ended <-chan answer, why string) answer {
 	k.Helper()
 	select {
-	case err := <-ended:
-		return err
+	case a := <-ended:
+		return a
 	case <-time.After(soon):
-		require.Fail(k, "Wait goes on", why)
-		return nil
+		require.Fail(k, "the Lease goes on", why)
+		return answer{}
 	}
 }
 
-// requireWoken requires that a Wait returns soon and without an error.
-func (k *kit) requireWoken(ended <-chan error, why string) {
+// requireFailure requires that a Lease ends soon with an error.
+func (k *kit) requireFailure(want error, ended <-chan answer, why string) {
 	k.Helper()
-	require.NoError(k, k.requireEnd(ended, why), why)
+	require.ErrorIs(k, k.requireEnd(ended, why).err, want, why)
 }
 
-// settleDown gives a Wait that was just started the time to get in line.
+// requireWoken requires that a Lease ends soon and has a job, if one is named.
+func (k *kit) requireWoken(ended <-chan answer, why string, ids ...string) {
+	k.Helper()
+	a := k.requireEnd(ended, why)
+	require.NoError(k, a.err, why)
+	require.Equal(k, ids, append([]string(nil), leased(a.reply.Leases)...), why)
+}
+
+// requireJob requires that a Lease, or one of those that follow if it is empty,
+// soon has a job.
+func (w *waiter) requireJob(ended <-chan answer, id, why string) backend.Lease {
+	w.Helper()
+	for start := time.Now(); ; ended = w.wait() {
+		a := w.requireEnd(ended, why)
+		require.NoError(w, a.err, why)
+		if len(a.reply.Leases) > 0 {
+			require.Equal(w, []string{id}, leased(a.reply.Leases), why)
+			return a.reply.Leases[0]
+		}
+		require.Less(w, time.Since(start), soon, why)
+	}
+}
+
+// settleDown gives a Lease that was just started the time to get in line.
 func settleDown() { time.Sleep(50 * time.Millisecond) }
 
-// quietly is a waiter that has used up the wake-ups of before.
-func (k *kit) quietly(queues ...string) backend.Waiter {
+// quietly is a waiter that has used up the wake-ups of before. No job may be there.
+func (k *kit) quietly() *waiter {
 	k.Helper()
-	w := k.waiter(queues...)
+	w := k.waiter()
 	for range 20 {
 		start := time.Now()
-		require.NoError(k, w.Wait(k.ctx, 100*time.Millisecond))
+		require.Empty(k, w.waitFor(100*time.Millisecond).Leases)
 		if time.Since(start) > 90*time.Millisecond {
 			return w
 		}
@@ -75,64 +135,83 @@ var waitTests = []test{
 		_, err = k.Waiter([]string{"q", "q"})
 		require.ErrorIs(k, err, backend.ErrRejected)
 	}},
-	{"Wait returns when its limit has passed", func(k *kit) {
+	{"a waiter rejects a bad request at once", func(k *kit) {
+		w := k.waiter()
+		request := w.request(1)
+		request.Token = ""
+		_, err := w.Waiter.Lease(k.ctx, request, never)
+		require.ErrorIs(k, err, backend.ErrRejected)
+	}},
+	{"a waiter answers when its limit has passed", func(k *kit) {
 		w := k.waiter()
 		start := time.Now()
-		require.NoError(k, w.Wait(k.ctx, 200*time.Millisecond))
+		require.Empty(k, w.waitFor(200*time.Millisecond).Leases)
 		require.GreaterOrEqual(k, time.Since(start), 190*time.Millisecond)
 		require.Less(k, time.Since(start), soon)
 	}},
 	{"an enqueue wakes who waits", func(k *kit) {
 		// lesson: nothing waits for a poll.
-		ended := k.wait(k.waiter())
+		ended := k.waiter().wait()
 		settleDown()
 		k.enqueueAll("a")
-		k.requireWoken(ended, "a job was enqueued")
+		k.requireWoken(ended, "a job was enqueued", "a")
 	}},
 	{"an enqueue that nobody waits for is not missed", func(k *kit) {
 		w := k.waiter()
 		k.enqueueAll("a")
-		k.requireWoken(k.wait(w), "a job was enqueued before")
+		k.requireWoken(w.wait(), "a job was enqueued before", "a")
 		later := k.waiter()
 		k.enqueueAll("b")
-		k.requireWoken(k.wait(later), "a job was enqueued before")
+		k.requireWoken(later.wait(), "a job was enqueued before", "b")
 	}},
 	{"a waiter of several queues is woken by each", func(k *kit) {
 		w := k.waiter("one", "two", "three")
 		for _, q := range []string{"three", "one", "two"} {
-			ended := k.wait(w)
+			ended := w.wait()
 			settleDown()
-			k.enqueue(job("a", in(q)))
-			k.requireWoken(ended, "a job was enqueued in "+q)
+			k.enqueue(job("in "+q, in(q)))
+			w.requireJob(ended, "in "+q, "a job was enqueued in "+q)
 		}
 	}},
 	{"a waiter is not woken by other queues", func(k *kit) {
 		w := k.waiter()
 		k.enqueue(job("a", in("other")))
 		start := time.Now()
-		require.NoError(k, w.Wait(k.ctx, 200*time.Millisecond))
+		require.Empty(k, w.waitFor(200*time.Millisecond).Leases)
 		require.GreaterOrEqual(k, time.Since(start), 190*time.Millisecond)
 	}},
-	{"a Wait ends at once with its ctx", func(k *kit) {
+	{"a waiter leases as much as it asks for, in order", func(k *kit) {
+		w := k.waiter()
+		k.enqueueAll(named("a", 5)...)
+		request := w.request(3)
+		reply, err := w.Waiter.Lease(k.ctx, request, never)
+		require.NoError(k, err)
+		require.Equal(k, named("a", 3), leased(reply.Leases))
+		require.True(k, reply.More)
+		for _, l := range reply.Leases {
+			require.Equal(k, request.Token, l.Token)
+		}
+		require.Equal(k, named("a", 3), leased(w.send(request).Leases), "the call is repeated")
+	}},
+	{"a wait ends at once with its ctx", func(k *kit) {
 		w := k.waiter()
 		ctx, cancel := context.WithCancel(k.ctx)
-		ended := k.waitIn(ctx, w)
+		ended := w.waitIn(ctx)
 		settleDown()
 		cancel()
-		require.ErrorIs(k, k.requireEnd(ended, "its ctx has ended"), context.Canceled)
-		require.ErrorIs(k, k.requireEnd(k.waitIn(ctx, w), "its ctx had ended before"), context.Canceled)
+		k.requireFailure(context.Canceled, ended, "its ctx has ended")
+		k.requireFailure(context.Canceled, w.waitIn(ctx), "its ctx had ended before")
 		ctx, cancel = context.WithTimeout(k.ctx, 50*time.Millisecond)
 		defer cancel()
-		require.ErrorIs(k, k.requireEnd(k.waitIn(ctx, w), "its ctx has a deadline"), context.DeadlineExceeded)
+		k.requireFailure(context.DeadlineExceeded, w.waitIn(ctx), "its ctx has a deadline")
 		k.enqueueAll("a")
-		k.requireWoken(k.wait(w), "a waiter that was interrupted may wait again")
+		k.requireWoken(w.wait(), "a waiter that was interrupted may wait again", "a")
 	}},
-	{"a Wait that is interrupted loses no wake-up", func(k *kit) {
+	{"a wait that is interrupted loses no wake-up and no job", func(k *kit) {
 		first, second := k.waiter(), k.waiter()
-		w := k.worker("w")
 		for i, id := range named("a", 20) {
 			ctx, cancel := context.WithCancel(k.ctx)
-			ended := k.waitIn(ctx, first)
+			ended := first.waitIn(ctx)
 			settled := make(chan struct{})
 			go func() {
 				defer close(settled)
@@ -141,67 +220,90 @@ var waitTests = []test{
 			}()
 			time.Sleep(time.Duration(i/4%4) * time.Millisecond)
 			k.enqueueAll(id)
-			if k.requireEnd(ended, "it was interrupted") != nil {
-				k.requireWoken(k.wait(second), "the first was interrupted")
+			a := k.requireEnd(ended, "it was interrupted")
+			got := leased(a.reply.Leases)
+			if a.err != nil {
+				got = first.repeat(a)
+			}
+			if len(got) == 0 {
+				k.requireWoken(second.wait(), "the first was interrupted", id)
+			} else {
+				require.Equal(k, []string{id}, got)
 			}
 			<-settled
-			w.leaseOne(id)
 		}
 	}},
-	{"Close ends a Wait and later ones", func(k *kit) {
+	{"what an interrupted wait did not take is not taken later", func(k *kit) {
+		w, other := k.waiter(), k.worker("other")
+		for _, id := range named("a", 10) {
+			ctx, cancel := context.WithCancel(k.ctx)
+			ended := w.waitIn(ctx)
+			settleDown()
+			cancel()
+			require.Empty(k, w.repeat(k.requireEnd(ended, "it was interrupted")))
+			k.enqueueAll(id)
+			other.leaseOne(id)
+		}
+	}},
+	{"a nudge ends a wait", func(k *kit) {
+		for _, queues := range [][]string{{"q"}, {"q", "other"}} {
+			w := k.waiter(queues...)
+			ended := w.wait()
+			settleDown()
+			w.Nudge()
+			k.requireWoken(ended, "it was nudged")
+			w.Nudge()
+			k.requireWoken(w.wait(), "it was nudged before")
+			ended = w.wait()
+			settleDown()
+			k.enqueueAll("for " + queues[len(queues)-1])
+			w.requireJob(ended, "for "+queues[len(queues)-1], "a job was enqueued")
+			require.NoError(k, w.Close())
+			w.Nudge()
+		}
+	}},
+	{"Close ends a wait and later ones", func(k *kit) {
 		w := k.waiter()
-		ended := k.wait(w)
+		ended := w.wait()
 		settleDown()
 		require.NoError(k, w.Close())
-		require.ErrorIs(k, k.requireEnd(ended, "the waiter was closed"), backend.ErrClosed)
-		require.ErrorIs(k, k.requireEnd(k.wait(w), "the waiter was closed"), backend.ErrClosed)
+		k.requireFailure(backend.ErrClosed, ended, "the waiter was closed")
+		k.requireFailure(backend.ErrClosed, w.wait(), "the waiter was closed")
 		require.NoError(k, w.Close())
-	}},
-	{"a closed waiter hands a wake-up that was not used to another", func(k *kit) {
-		first, second := k.quietly(), k.waiter()
-		k.enqueueAll("a")
-		k.requireWoken(k.wait(first), "a job was enqueued")
-		ended := k.wait(second)
-		require.NoError(k, first.Close())
-		k.requireWoken(ended, "the one that was woken closed")
 	}},
 	{"a closed waiter takes no wake-up with it", func(k *kit) {
 		first, second := k.waiter(), k.waiter()
-		ended := k.wait(first)
+		ended := first.wait()
 		settleDown()
 		require.NoError(k, first.Close())
-		require.ErrorIs(k, k.requireEnd(ended, "the waiter was closed"), backend.ErrClosed)
+		k.requireFailure(backend.ErrClosed, ended, "the waiter was closed")
 		k.enqueueAll("a")
-		k.requireWoken(k.wait(second), "a job was enqueued")
+		k.requireWoken(second.wait(), "a job was enqueued", "a")
 	}},
 }
 
 var wakeTests = []test{
 	{"one waiter is woken per enqueue", func(k *kit) {
-		var woken []<-chan error
+		var woken []<-chan answer
 		for range 4 {
-			woken = append(woken, k.wait(k.waiter()))
+			woken = append(woken, k.waiter().wait())
 		}
 		settleDown()
-		w := k.worker("w")
-		for round := range 2 {
-			id := named("a", 2)[round]
+		for _, id := range named("a", 2) {
 			k.enqueueAll(id)
-			index := -1
 			k.eventually("one is woken", func() bool {
 				for i := range woken {
 					select {
-					case err := <-woken[i]:
-						require.NoError(k, err)
-						index = i
+					case a := <-woken[i]:
+						require.NoError(k, a.err)
+						require.Equal(k, []string{id}, leased(a.reply.Leases))
+						woken = slices.Delete(woken, i, i+1)
 						return true
 					default:
 					}
 				}
 				return false
 			})
-			woken = append(woken[:index], woken[index+1:]...)
-			w.leaseOne(id)
 			time.Sleep(300 * time.Millisecond)
 			for i := range woken {
 				require.Empty(k, woken[i], "a second waiter was woken by one job")
@@ -212,27 +314,22 @@ var wakeTests = []test{
 		// lesson: wake-ups form a chain, not a stampede, and the chain must not
 		// break.
 		const waiters = 5
-		leases := make(chan int, waiters)
-		for i := range waiters {
-			waiter, w := k.waiter(), k.worker([]string{"a", "b", "c", "d", "e"}[i])
+		got := make(chan int, waiters)
+		for range waiters {
+			ended := k.waiter().wait()
 			go func() {
-				if waiter.Wait(k.ctx, never) != nil {
-					leases <- -1
-					return
+				if a := <-ended; a.err == nil {
+					got <- len(a.reply.Leases)
+				} else {
+					got <- -1
 				}
-				reply, err := w.Lease(k.ctx, w.request(1))
-				if err != nil {
-					leases <- -1
-					return
-				}
-				leases <- len(reply.Leases)
 			}()
 		}
 		settleDown()
 		k.enqueueAll(named("a", waiters)...)
 		for range waiters {
 			select {
-			case n := <-leases:
+			case n := <-got:
 				require.Equal(k, 1, n)
 			case <-time.After(patience):
 				require.Fail(k, "the chain of wake-ups is broken")
@@ -240,44 +337,57 @@ var wakeTests = []test{
 		}
 	}},
 	{"a job scheduled before all others wakes a waiter, which learns NextDue and leases it in time", func(k *kit) {
-		waiter, w := k.waiter(), k.worker("w")
-		ended := k.wait(waiter)
+		w := k.waiter()
+		ended := w.wait()
 		settleDown()
 		k.enqueue(job("a", delay(300*time.Millisecond)))
-		k.requireWoken(ended, "a job was scheduled")
-		reply := w.send(w.request(1))
+		a := k.requireEnd(ended, "a job was scheduled")
+		require.NoError(k, a.err)
+		reply := a.reply
 		for len(reply.Leases) == 0 {
 			require.False(k, reply.NextDue.IsZero())
-			require.NoError(k, waiter.Wait(k.ctx, reply.NextDue.Sub(reply.Now)))
-			reply = w.send(w.request(1))
+			reply = w.waitFor(reply.NextDue.Sub(reply.Now))
 		}
 		due := k.get("a").DueAt
 		require.WithinRange(k, reply.Now, due.Add(-2*time.Millisecond), due.Add(soon))
 	}},
 	{"what makes a job wait wakes a waiter", func(k *kit) {
 		w := k.worker("w")
+		var held []backend.Lease
+		hold := func() { k.enqueueAll("a"); held = w.lease(1) }
 		release := func(outcome backend.Outcome, options ...func(*backend.Settlement)) func() {
-			return func() { w.settle(settlement(w.lease(1)[0], outcome, options...)) }
+			return func() { w.settle(settlement(held[0], outcome, options...)) }
 		}
 		for _, c := range []struct {
 			what         string
 			prepare, act func()
+			later        bool
 		}{
-			{"released", func() { k.enqueueAll("a") }, release(backend.OutcomeReleased)},
-			{"retried without delay", func() {}, release(backend.OutcomeRetry)},
-			{"put off, the next to be due", func() {}, release(backend.OutcomeSnoozed, after(time.Minute))},
-			{"run now", func() {}, func() { k.acted(k.RunNow, "a", backend.StateWaiting) }},
-			{"retried by hand", release(backend.OutcomeDead), func() { k.acted(k.Retry, "a", backend.StateWaiting) }},
-			{"unblocked by hand", release(backend.OutcomeBlocked), func() { k.acted(k.RunNow, "a", backend.StateWaiting) }},
-			{"resumed", func() { require.NoError(k, k.Pause(k.ctx, "q")) }, func() { require.NoError(k, k.Resume(k.ctx, "q")) }},
-			{"taken back", func() { w.leaseFor(1, short) }, func() { k.expire(1) }},
+			{what: "released", prepare: hold, act: release(backend.OutcomeReleased)},
+			{what: "retried without delay", prepare: hold, act: release(backend.OutcomeRetry)},
+			{what: "put off, the next to be due", prepare: hold, act: release(backend.OutcomeSnoozed, after(time.Minute)), later: true},
+			{what: "run now", prepare: func() { k.enqueue(job("a", delay(time.Minute))) },
+				act: func() { k.acted(k.RunNow, "a", backend.StateWaiting) }},
+			{what: "retried by hand", prepare: func() { hold(); release(backend.OutcomeDead)() },
+				act: func() { k.acted(k.Retry, "a", backend.StateWaiting) }},
+			{what: "unblocked by hand", prepare: func() { hold(); release(backend.OutcomeBlocked)() },
+				act: func() { k.acted(k.RunNow, "a", backend.StateWaiting) }},
+			{what: "resumed", prepare: func() { require.NoError(k, k.Pause(k.ctx, "q")); k.enqueueAll("a") },
+				act: func() { require.NoError(k, k.Resume(k.ctx, "q")) }},
+			{what: "taken back", prepare: func() { k.enqueueAll("a"); w.leaseFor(1, 10*short) }, act: func() { k.expire(1) }},
 		} {
 			c.prepare()
 			waiter := k.quietly()
-			ended := k.wait(waiter)
+			ended := waiter.wait()
 			settleDown()
 			c.act()
-			k.requireWoken(ended, "the job was "+c.what)
+			if c.later {
+				k.requireWoken(ended, "the job was "+c.what)
+				k.acted(k.Delete, "a", "")
+			} else {
+				l := waiter.requireJob(ended, "a", "the job was "+c.what)
+				waiter.settle(settlement(l, backend.OutcomeCompleted, keep(-1)))
+			}
 			require.NoError(k, waiter.Close())
 		}
 	}},

@@ -33,15 +33,13 @@ func TestADelayedJobIsLeasedAtItsInstantByOneWhoWaits(t *testing.T) {
 			batch[0].Delay = 1500 * time.Millisecond
 			_, _ = store.Enqueue(t.Context(), batch)
 		}()
-		require.NoError(t, waiter.Wait(t.Context(), time.Hour))
+		reply, err := waiter.Lease(t.Context(), request("w.1", 1), time.Hour)
+		require.NoError(t, err)
 		require.Equal(t, time.Second, time.Since(start), "woken by the enqueue, to learn NextDue")
-		reply, err := store.Lease(t.Context(), request("w.1", 1))
-		require.NoError(t, err)
 		require.Empty(t, reply.Leases)
-		require.NoError(t, waiter.Wait(t.Context(), reply.NextDue.Sub(reply.Now)))
-		require.Equal(t, 2500*time.Millisecond, time.Since(start))
-		reply, err = store.Lease(t.Context(), request("w.2", 1))
+		reply, err = waiter.Lease(t.Context(), request("w.2", 1), reply.NextDue.Sub(reply.Now))
 		require.NoError(t, err)
+		require.Equal(t, 2500*time.Millisecond, time.Since(start))
 		require.Len(t, reply.Leases, 1)
 		require.NoError(t, waiter.Close())
 	})
@@ -100,7 +98,8 @@ func TestOneWaiterIsWokenPerEnqueueAndThoseWhoWaitLongestFirst(t *testing.T) {
 			waiter, err := store.Waiter([]string{"q"})
 			require.NoError(t, err)
 			go func() {
-				if waiter.Wait(t.Context(), time.Hour) == nil {
+				token := fmt.Sprint("w.", i)
+				if reply, err := waiter.Lease(t.Context(), request(token, 1), time.Hour); err == nil && len(reply.Leases) == 1 {
 					mu.Lock()
 					defer mu.Unlock()
 					woken = append(woken, i)

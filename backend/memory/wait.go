@@ -49,13 +49,15 @@ type waiter struct {
 	// wake has room for the one signal that a ring sends to a waiter that is
 	// enlisted; it is enlisted anew only when that has been received.
 	wake chan struct{}
-	done chan struct{}
+	// nudged has room for the one nudge of a Lease.
+	nudged chan struct{}
+	done   chan struct{}
 
 	closed bool
 	// places are its entries in the lists of its queues while it waits.
 	places []place
-	// woken is the queue whose ring it has and may not have used yet: from the
-	// ring to the next Wait.
+	// woken is the queue whose ring it has and has not used yet: from the ring
+	// to the lease.
 	woken *queue
 }
 
@@ -77,12 +79,32 @@ func (b *Backend) Waiter(queues []string) (backend.Waiter, error) {
 		store:  b,
 		queues: slices.Clone(queues),
 		wake:   make(chan struct{}, 1),
+		nudged: make(chan struct{}, 1),
 		done:   make(chan struct{}),
 	}, nil
 }
 
-// Wait waits for a ring.
-func (w *waiter) Wait(ctx context.Context, limit time.Duration) error {
+// Lease waits for a ring and leases.
+func (w *waiter) Lease(ctx context.Context, request backend.LeaseRequest, limit time.Duration) (backend.LeaseReply, error) {
+	if err := request.Check(); err != nil {
+		return backend.LeaseReply{}, &backend.Error{Op: "lease", Err: err}
+	}
+	if err := w.wait(ctx, limit); err != nil {
+		return backend.LeaseReply{}, err
+	}
+	return w.store.Lease(context.WithoutCancel(ctx), request)
+}
+
+// Nudge ends a wait.
+func (w *waiter) Nudge() {
+	select {
+	case w.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// wait returns nil when there may be work, or when limit has passed.
+func (w *waiter) wait(ctx context.Context, limit time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -94,13 +116,10 @@ func (w *waiter) Wait(ctx context.Context, limit time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-w.wake:
-		return nil
 	case <-timer.C:
-		w.store.mu.Lock()
-		defer w.store.mu.Unlock()
-		w.leave()
-		w.drain()
-		return nil
+		w.getUp()
+	case <-w.nudged:
+		w.getUp()
 	case <-ctx.Done():
 		w.store.mu.Lock()
 		defer w.store.mu.Unlock()
@@ -111,9 +130,20 @@ func (w *waiter) Wait(ctx context.Context, limit time.Duration) error {
 		w.pass()
 		return ctx.Err()
 	case <-w.done:
+		return &backend.Error{Op: "wait", Err: backend.ErrClosed}
 	case <-w.store.done:
+		return &backend.Error{Op: "wait", Err: backend.ErrClosed}
 	}
-	return &backend.Error{Op: "wait", Err: backend.ErrClosed}
+	return nil
+}
+
+// getUp ends a wait that no ring has ended. Its lease uses a ring of the same
+// moment.
+func (w *waiter) getUp() {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	w.leave()
+	w.drain()
 }
 
 // enlist takes a ring that is kept for it, or gets in line at all its queues.
@@ -164,9 +194,9 @@ func (w *waiter) pass() {
 	}
 }
 
-// Close ends a Wait in flight and passes on a ring that came since the last Wait
-// began: whether its owner has leased since, the waiter cannot know, and a ring
-// too many costs one Lease.
+// Close ends a Lease in flight and passes on a ring that came since the last one
+// began: whether it has leased since, the waiter cannot know, and a ring too many
+// costs one Lease.
 func (w *waiter) Close() error {
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()

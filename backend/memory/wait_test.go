@@ -7,7 +7,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
 )
+
+func leaseBy(ctx context.Context, w backend.Waiter) error {
+	_, err := w.Lease(ctx, backend.LeaseRequest{
+		Worker: "w", Token: "w.1", Queues: []string{"q"}, Max: 1, Duration: time.Minute,
+	}, time.Hour)
+	return err
+}
 
 // The ring comes when the first waiter has been interrupted and has not yet left
 // the line.
@@ -22,9 +31,9 @@ func TestAnInterruptedWaiterHandsOnARingOfTheSameMoment(t *testing.T) {
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		interrupted, woken := make(chan error, 1), make(chan error, 1)
-		go func() { interrupted <- first.Wait(ctx, time.Hour) }()
+		go func() { interrupted <- leaseBy(ctx, first) }()
 		synctest.Wait()
-		go func() { woken <- second.Wait(t.Context(), time.Hour) }()
+		go func() { woken <- leaseBy(t.Context(), second) }()
 		synctest.Wait()
 		start := time.Now()
 

@@ -15,15 +15,19 @@ import (
 // plan is how the jobs of one Lease call are shared out between the tags. A
 // repeated call must follow the plan of the first, or it could take more.
 type plan struct {
-	token  string
+	token string
+	// number orders the calls of this process, so that the store can tell one
+	// that comes late from a new one.
+	number uint64
 	shares map[*tag]int
 }
 
 // plans remembers the last plan of each worker of this process.
 type plans struct {
-	mu   sync.Mutex
-	last map[string]plan
-	turn int
+	mu     sync.Mutex
+	last   map[string]plan
+	number uint64
+	turn   int
 }
 
 // fresh is how long what a lease saw of a queue decides where the next one asks
@@ -33,11 +37,14 @@ const fresh = 100 * time.Millisecond
 // share answers the plan of a request. The first queue that may have jobs gets
 // all, divided between its shards; what it cannot give, the others are asked
 // for in a second round.
-func (p *plans) share(request *backend.LeaseRequest, queues []*queue) map[*tag]int {
+func (p *plans) share(request *backend.LeaseRequest, queues []*queue) plan {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if last := p.last[request.Worker]; last.token == request.Token {
-		return last.shares
+		if request.Max == 0 {
+			last.shares = nil // what has not been taken is not to be taken any more
+		}
+		return last
 	}
 	shares := map[*tag]int{}
 	now := time.Now().UnixMilli()
@@ -60,8 +67,10 @@ func (p *plans) share(request *backend.LeaseRequest, queues []*queue) map[*tag]i
 	if p.last == nil {
 		p.last = map[string]plan{}
 	}
-	p.last[request.Worker] = plan{request.Token, shares}
-	return shares
+	p.number++
+	fresh := plan{request.Token, p.number, shares}
+	p.last[request.Worker] = fresh
+	return fresh
 }
 
 func divide(shares map[*tag]int, tags []*tag, n, turn int) {
@@ -90,14 +99,11 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 	if err != nil {
 		return reply, b.fail("lease", "", err)
 	}
-	var tags []*tag
-	for _, q := range queues {
-		tags = append(tags, q.tags...)
-	}
-	shares := b.plans.share(&request, queues)
-	keys := slices.Compact(slices.Sorted(slices.Values(request.Unblock)))
+	tags := tagsOf(queues)
+	plan := b.plans.share(&request, queues)
+	keys := unblocks(&request)
 
-	shots, err := b.leaseRound(ctx, &request, 1, tags, shares, keys)
+	shots, err := b.leaseRound(ctx, &request, plan, 1, tags, keys)
 	if err != nil {
 		return backend.LeaseReply{}, err
 	}
@@ -112,9 +118,9 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 		shot.merge(&reply, tags[i])
 	}
 	if missing := request.Max - total; missing > 0 && len(rest) > 0 && !repeated {
-		second := secondShares(rest, missing)
-		rest = slices.DeleteFunc(rest, func(t *tag) bool { return second[t] == 0 })
-		more, err := b.leaseRound(ctx, &request, 2, rest, second, keys)
+		plan.shares = secondShares(rest, missing)
+		rest = slices.DeleteFunc(rest, func(t *tag) bool { return plan.shares[t] == 0 })
+		more, err := b.leaseRound(ctx, &request, plan, 2, rest, keys)
 		if err != nil {
 			return backend.LeaseReply{}, err
 		}
@@ -122,12 +128,29 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 			shot.merge(&reply, rest[i])
 		}
 	}
+	finish(&reply, &request, tags)
+	return reply, nil
+}
+
+func tagsOf(queues []*queue) (tags []*tag) {
+	for _, q := range queues {
+		tags = append(tags, q.tags...)
+	}
+	return tags
+}
+
+// unblocks returns the keys to unblock, each once: the scripts cannot take one twice.
+func unblocks(request *backend.LeaseRequest) []string {
+	return slices.Compact(slices.Sorted(slices.Values(request.Unblock)))
+}
+
+// finish puts in what the tags together make known.
+func finish(reply *backend.LeaseReply, request *backend.LeaseRequest, tags []*tag) {
 	reply.More = slices.ContainsFunc(tags, func(t *tag) bool { return t.left.Load() > 0 })
 	for i := range reply.Leases {
 		reply.Leases[i].Token = request.Token
 	}
 	reply.Blocked = distinct(reply.Blocked)
-	return reply, nil
 }
 
 // distinct orders the keys of blocked jobs of several tags, each once, and at
@@ -158,20 +181,25 @@ type shot struct {
 	ids, bodies, past  []any
 }
 
-func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest, part int, tags []*tag, shares map[*tag]int, keys []string) ([]*shot, error) {
+// leaseCall makes the call for one tag. exact asks how many jobs are left.
+func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, part int, keys []string, exact bool) *call {
+	c := t.call(leaseScript, "l:"+request.Worker, 10+len(keys))
 	count := "0"
-	if len(tags) > 1 || part > 1 {
+	if exact {
 		count = "1"
 	}
+	c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), part, plan.shares[t],
+		request.Duration.Milliseconds(), b.retention, memory.Milliseconds(), backend.MaxBlockedKeys, count)
+	for _, key := range keys {
+		c.add(key)
+	}
+	return c
+}
+
+func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest, plan plan, part int, tags []*tag, keys []string) ([]*shot, error) {
 	calls := make([]*call, len(tags))
 	for i, t := range tags {
-		c := t.call(leaseScript, "l:"+request.Worker, 8+len(keys))
-		c.add(request.Token, part, shares[t], request.Duration.Milliseconds(), b.retention,
-			memory.Milliseconds(), backend.MaxBlockedKeys, count)
-		for _, key := range keys {
-			c.add(key)
-		}
-		calls[i] = c
+		calls[i] = b.leaseCall(t, request, plan, part, keys, len(tags) > 1 || part > 1)
 	}
 	if err := b.run(ctx, calls...); err != nil {
 		return nil, b.fail("lease", "", err)
@@ -179,11 +207,11 @@ func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest,
 	shots := make([]*shot, len(tags))
 	failed := 0
 	for i, c := range calls {
-		reply, err := c.result()
+		shot, err := b.look(tags[i], c)
 		if spoilt(err) {
 			if failed++; failed < len(calls) {
 				b.setAside("lease", tags[i], err)
-				shots[i] = &shot{}
+				shots[i] = shot
 				tags[i].left.Store(0)
 				tags[i].seenAt.Store(time.Now().UnixMilli())
 				continue
@@ -192,17 +220,27 @@ func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest,
 		if err != nil {
 			return nil, b.fail("lease", tags[i].queue, err)
 		}
-		shots[i], err = readShot(reply)
-		if err != nil {
-			return nil, b.fail("lease", tags[i].queue, err)
-		}
-		if dropped := shots[i].dropped(reply); dropped > 0 {
-			b.log.Error("ids were dropped whose jobs are not stored any more", "queue", tags[i].queue, "dropped", dropped)
-		}
-		tags[i].left.Store(shots[i].left)
-		tags[i].seenAt.Store(time.Now().UnixMilli())
+		shots[i] = shot
 	}
 	return shots, nil
+}
+
+// look reads the answer of one tag and notes what it tells of the tag.
+func (b *Backend) look(t *tag, c *call) (*shot, error) {
+	reply, err := c.result()
+	if err != nil {
+		return &shot{}, err
+	}
+	s, err := readShot(reply)
+	if err != nil {
+		return &shot{}, err
+	}
+	if dropped := s.dropped(reply); dropped > 0 {
+		b.log.Error("ids were dropped whose jobs are not stored any more", "queue", t.queue, "dropped", dropped)
+	}
+	t.left.Store(s.left)
+	t.seenAt.Store(time.Now().UnixMilli())
+	return s, nil
 }
 
 const shotSize = 11
@@ -217,6 +255,9 @@ func readShot(reply any) (*shot, error) {
 	s := &shot{
 		now: asInt(r[0]), next: asInt(r[1]), left: asInt(r[2]),
 		paused: asInt(r[3]) == 1, repeated: asInt(r[4]) == 1, expires: asInt(r[6]),
+	}
+	if asInt(r[4]) == 2 {
+		return nil, fmt.Errorf("%w: the lease came after a later one", backend.ErrUnavailable)
 	}
 	s.blocked, _ = r[7].([]any)
 	s.ids, _ = r[8].([]any)

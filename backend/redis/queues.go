@@ -49,6 +49,9 @@ func (c *call) add(args ...any) { c.args = append(c.args, args...) }
 
 func (t *tag) bell() string { return t.base + "bell" }
 
+// nudge is the bell of one waiter.
+func (t *tag) nudge(waiter string) string { return t.base + "nudge:" + waiter }
+
 // queue is a queue as this process knows it.
 type queue struct {
 	name    string

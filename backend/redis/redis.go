@@ -10,6 +10,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -70,7 +71,9 @@ type Backend struct {
 	client    goredis.UniversalClient
 	owned     goredis.UniversalClient // the client that Open made, if it did
 	queues    registry
-	plans     plans
+	// process tells the leases of this process from those of others.
+	process string
+	plans   plans
 
 	closed  atomic.Bool
 	ctx     context.Context
@@ -121,7 +124,10 @@ func New(client goredis.UniversalClient, config Config) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
-	b := &Backend{config: config, retention: retentionArgument(config.Retention), log: config.Logger, derive: derive}
+	b := &Backend{
+		config: config, retention: retentionArgument(config.Retention), log: config.Logger,
+		derive: derive, process: rand.Text()[:12],
+	}
 	if b.log == nil {
 		b.log = slog.Default()
 	}

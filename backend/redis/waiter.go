@@ -2,9 +2,11 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,32 +23,34 @@ const (
 	blockSlack = 2 * time.Second
 	// farewell bounds what Close still asks of the store.
 	farewell = 200 * time.Millisecond
+	// nudgeSlack is how much later than a nudge the server ends a call by itself.
+	nudgeSlack = 200 * time.Millisecond
+	// nudgeMemory is how long the store keeps a nudge that nobody waits for.
+	nudgeMemory = 10 * time.Second
 )
 
-// waiter waits for bells on connections of its own. Its listeners are started by
-// the first Wait. Between the calls they take no new bell: one that comes in then
-// is rung again for the others, as its owner may be busy for long, and the
-// listener rests until the next Wait.
+// waiter waits for bells on connections of its own.
+//
+// Where it waits on one tag, as mostly, the blocking pop of the bell and the lease
+// go out together, so that the server leases in the moment in which the bell
+// rings: one trip instead of two. Several tags have listeners, and the lease
+// follows.
+//
+// A nudge is a bell that only this waiter hears.
 type waiter struct {
 	b      *Backend
 	queues []string
-
-	// wake holds the bell that was taken for the Wait in progress.
-	wake   chan struct{}
-	failed chan struct{}
+	name   string // of its own bell
 
 	mu      sync.Mutex
-	started bool
+	tags    []*tag // nil until the first Lease
+	client  goredis.UniversalClient // nil if the next Lease is to make one
+	track   *tracker                // of the client
+	crowd   *listeners // nil with one tag
 	closed  bool
-	waiting bool          // a Wait is in progress
-	resume  chan struct{} // closed when the next Wait begins
-	failure error         // of the listeners, reported once
-	tags    []*tag
-	client  goredis.UniversalClient
-	track   tracker
-	ctx     context.Context
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	leasing bool
+	nudged  bool // while no Lease was in flight
+	idle    sync.WaitGroup
 }
 
 // Waiter implements backend.Consumer.
@@ -57,178 +61,180 @@ func (b *Backend) Waiter(queues []string) (backend.Waiter, error) {
 	if err := backend.CheckQueues(queues); err != nil {
 		return nil, b.fail("wait", "", err)
 	}
-	w := &waiter{b: b, queues: queues, wake: make(chan struct{}, 1), failed: make(chan struct{}, 1), resume: make(chan struct{})}
-	w.ctx, w.stop = context.WithCancel(b.ctx)
+	w := &waiter{b: b, queues: queues, name: rand.Text()[:16]}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed.Load() {
-		w.stop()
 		return nil, b.fail("wait", "", backend.ErrClosed)
 	}
 	b.waiters[w] = struct{}{}
 	return w, nil
 }
 
-// Wait implements backend.Waiter.
-func (w *waiter) Wait(ctx context.Context, limit time.Duration) error {
+// Lease implements backend.Waiter.
+func (w *waiter) Lease(ctx context.Context, request backend.LeaseRequest, limit time.Duration) (backend.LeaseReply, error) {
+	var none backend.LeaseReply
+	if err := request.Check(); err != nil {
+		return none, w.b.fail("lease", "", err)
+	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return none, err
 	}
-	if w.ctx.Err() != nil {
-		return w.b.fail("wait", "", backend.ErrClosed)
+	reply, err := w.lease(ctx, &request, limit)
+	switch {
+	case err == nil:
+		return reply, nil
+	case ctx.Err() != nil:
+		return none, ctx.Err()
+	case w.isClosed():
+		return none, w.b.fail("wait", "", backend.ErrClosed)
 	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	if err := w.start(ctx); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return w.b.fail("wait", "", err)
-	}
-	w.mu.Lock()
-	w.waiting = true
-	close(w.resume)
-	w.mu.Unlock()
-
-	var err error
-	select {
-	case <-w.wake:
-		w.rest()
-		return nil
-	case <-timer.C:
-		w.rest()
-		return nil
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-w.ctx.Done():
-		err = w.b.fail("wait", "", backend.ErrClosed)
-	case <-w.failed:
-		w.mu.Lock()
-		err = w.b.fail("wait", "", w.failure)
-		w.mu.Unlock()
-	}
-	if w.rest() {
-		w.handOnSoon(w.tags)
-	}
-	return err
+	return none, w.b.fail("wait", "", err)
 }
 
-// rest ends the Wait in progress and reports whether a bell came that it did
-// not use.
-func (w *waiter) rest() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.waiting = false
-	w.resume = make(chan struct{})
-	select {
-	case <-w.wake:
-		return true
-	default:
-		return false
-	}
-}
-
-// take gives a bell to the Wait in progress, if there is one.
-func (w *waiter) take() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.waiting {
-		return false
-	}
-	select {
-	case w.wake <- struct{}{}:
-	default: // one that is there already wakes for both
-	}
-	return true
-}
-
-// awaited waits until a Wait is in progress; it is false if the waiter closes.
-func (w *waiter) awaited() bool {
-	w.mu.Lock()
-	resume := w.resume
-	w.mu.Unlock()
-	select {
-	case <-resume:
-		return w.ctx.Err() == nil
-	case <-w.ctx.Done():
-		return false
-	}
-}
-
-// start starts the listeners once.
-func (w *waiter) start(ctx context.Context) error {
-	w.mu.Lock()
-	started := w.started
-	w.mu.Unlock()
-	if started {
-		return nil
-	}
+func (w *waiter) lease(ctx context.Context, request *backend.LeaseRequest, limit time.Duration) (none backend.LeaseReply, err error) {
 	queues, err := w.b.enter(ctx, w.queues)
 	if err != nil {
-		return err
+		return none, err
 	}
+	nudged, err := w.begin(queues)
+	if err != nil {
+		return none, err
+	}
+	defer w.end()
+	if nudged || limit <= 0 {
+		return w.b.Lease(ctx, *request)
+	}
+	if w.crowd == nil {
+		return w.leaseAtTheBell(ctx, request, queues, limit)
+	}
+	if err := w.crowd.wait(ctx, limit); err != nil {
+		return none, err
+	}
+	return w.b.Lease(ctx, *request)
+}
+
+// begin makes what the Lease needs. It reports whether there was a nudge before.
+func (w *waiter) begin(queues []*queue) (nudged bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return backend.ErrClosed
+		return false, backend.ErrClosed
 	}
-	for _, q := range queues {
-		w.tags = append(w.tags, q.tags...)
-	}
-	groups := [][]*tag{w.tags}
-	if w.b.derive.clustered() {
-		groups = nil
-		for _, t := range w.tags {
-			groups = append(groups, []*tag{t})
+	if w.tags == nil {
+		w.tags = tagsOf(queues)
+		if len(w.tags) > 1 {
+			w.crowd = newListeners(w)
 		}
 	}
-	w.client = w.b.derive.client(len(groups)+1, &w.track)
-	w.started = true
-	for _, tags := range groups {
-		w.running.Add(1)
-		go w.listen(tags)
+	if w.crowd == nil && w.client == nil {
+		w.track = &tracker{}
+		w.client = w.b.derive.client(1, w.track)
 	}
-	return nil
+	w.idle.Add(1)
+	nudged, w.nudged, w.leasing = w.nudged, false, true
+	return nudged, nil
 }
 
-// listen takes bells until the waiter is closed.
-func (w *waiter) listen(tags []*tag) {
-	defer w.running.Done()
-	var bells []string
-	for _, t := range tags {
-		bells = append(bells, t.bell())
+func (w *waiter) end() {
+	w.mu.Lock()
+	w.leasing = false
+	w.mu.Unlock()
+	w.idle.Done()
+}
+
+func (w *waiter) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
+}
+
+// leaseAtTheBell waits for the bell of the one tag and leases, in one trip.
+func (w *waiter) leaseAtTheBell(ctx context.Context, request *backend.LeaseRequest, queues []*queue, limit time.Duration) (backend.LeaseReply, error) {
+	var reply backend.LeaseReply
+	t := w.tags[0]
+	c := w.b.leaseCall(t, request, w.b.plans.share(request, queues), 1, unblocks(request), false)
+
+	// The server ends a blocking call up to a tenth of a second late. Where it
+	// matters, a nudge of ours comes in time.
+	block := limit
+	if limit >= blockFor {
+		block = blockFor - blockFor/10 + mathrand.N(blockFor/5)
+	} else {
+		block += nudgeSlack
+		timer := time.AfterFunc(limit, w.Nudge)
+		defer timer.Stop()
 	}
-	pause := time.Duration(0)
-	for w.awaited() {
-		block := blockFor - blockFor/10 + rand.N(blockFor/5)
-		_, err := w.client.BLPop(within(w.ctx, block+blockSlack), block, bells...).Result()
-		switch {
-		case err == nil:
-			pause = 0
-			if !w.take() {
-				w.handOn(tags)
-			}
-			continue
-		case errors.Is(err, goredis.Nil):
-			pause = 0
-			continue
-		case w.ctx.Err() != nil:
-			return
+	callCtx := within(context.WithoutCancel(ctx), block+blockSlack)
+	client, track := w.client, w.track
+	interrupted := make(chan struct{})
+	uninterrupt := context.AfterFunc(ctx, func() {
+		track.cut()
+		close(interrupted)
+	})
+	pipe := client.Pipeline()
+	pop := goredis.NewStringSliceCmd(callCtx, "blpop", t.bell(), t.nudge(w.name), seconds(block))
+	_ = pipe.Process(callCtx, pop)
+	c.cmd = goredis.NewCmd(callCtx, c.args...)
+	_ = pipe.Process(callCtx, c.cmd)
+	_, _ = pipe.Exec(callCtx)
+	if !uninterrupt() {
+		<-interrupted
+		w.forsake(client)
+	}
+
+	if goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
+		if err := w.b.run(ctx, c); err != nil {
+			return reply, err
 		}
-		w.mu.Lock()
-		w.failure = classify(err)
-		w.mu.Unlock()
-		select {
-		case w.failed <- struct{}{}:
-		default:
+	}
+	shot, err := w.b.look(t, c)
+	if err != nil {
+		if popErr := pop.Err(); popErr != nil && !errors.Is(popErr, goredis.Nil) {
+			err = popErr // it came first
 		}
-		pause = min(max(2*pause, 50*time.Millisecond), 2*time.Second)
-		timer := time.NewTimer(pause/2 + rand.N(pause/2))
-		select {
-		case <-timer.C:
-		case <-w.ctx.Done():
-			timer.Stop()
-		}
+		return reply, err
+	}
+	shot.merge(&reply, t)
+	finish(&reply, request, w.tags)
+	return reply, nil
+}
+
+// forsake closes a client whose connections were cut.
+func (w *waiter) forsake(client goredis.UniversalClient) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		_ = client.Close()
+		w.client = nil
+	}
+}
+
+// seconds writes a time as blocking commands take it; 0 would be for ever.
+func seconds(d time.Duration) string {
+	return strconv.FormatFloat(max(d, time.Millisecond).Seconds(), 'f', 3, 64)
+}
+
+// Nudge implements backend.Waiter.
+func (w *waiter) Nudge() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+	case !w.leasing:
+		w.nudged = true
+	case w.crowd != nil:
+		w.crowd.nudge()
+	case w.b.begin() == nil:
+		key := w.tags[0].nudge(w.name)
+		go func() {
+			defer w.b.running.Done()
+			ctx := within(w.b.ctx, w.b.config.Timeout)
+			pipe := w.b.client.Pipeline()
+			pipe.RPush(ctx, key, 1)
+			pipe.PExpire(ctx, key, nudgeMemory)
+			_, _ = pipe.Exec(ctx) // at the latest the block ends by itself
+		}()
 	}
 }
 
@@ -240,53 +246,19 @@ func (w *waiter) Close() error {
 		return nil
 	}
 	w.closed = true
-	w.stop()
-	client := w.client
 	w.mu.Unlock()
-	if client != nil {
-		w.track.bow()
-		ended := make(chan struct{})
-		go func() {
-			w.running.Wait()
-			close(ended)
-		}()
-		timer := time.NewTimer(farewell / 2)
-		select {
-		case <-ended:
-			timer.Stop()
-		case <-timer.C:
-		}
+	switch {
+	case w.crowd != nil:
+		w.crowd.close()
+	case w.client != nil:
+		// The lease in flight, if there is one, leases after all or does not: who
+		// repeats it learns which. A bell is never taken without a lease.
 		w.track.cut()
-		_ = client.Close()
-		<-ended
-		w.handOn(w.tags)
+		_ = w.client.Close()
 	}
+	w.idle.Wait()
 	w.b.mu.Lock()
 	delete(w.b.waiters, w)
 	w.b.mu.Unlock()
 	return nil
-}
-
-// handOn rings again where jobs wait, as a bell was taken and not used, or may
-// have been on its way when a connection was closed.
-func (w *waiter) handOn(tags []*tag) {
-	calls := make([]*call, len(tags))
-	for i, t := range tags {
-		calls[i] = t.call(ringScript, "", 0)
-	}
-	do(within(context.Background(), farewell), w.b.client, calls)
-}
-
-// handOnSoon does so without holding up its caller.
-func (w *waiter) handOnSoon(tags []*tag) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return // Close does it
-	}
-	w.running.Add(1)
-	go func() {
-		defer w.running.Done()
-		w.handOn(tags)
-	}()
 }

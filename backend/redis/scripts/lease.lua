@@ -3,17 +3,20 @@
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell last
 -- USES     base bell waiting promote history final grace reclaim blockedkeys
--- ARGV     token, part, max, duration in ms, retention, memory in ms, blocked keys to list, count ("1": say
---          exactly how many are left), then the keys to unblock
--- RETURNS  now, next due (0 for none), left, paused, repeated, ids dropped, expiry, blocked keys, ids, bodies, histories
+-- ARGV     token, process, number, part, max, duration in ms, retention, memory in ms, blocked keys to list,
+--          count ("1": say exactly how many are left), then the keys to unblock
+-- RETURNS  now, next due (0 for none), left, paused, kind, ids dropped, expiry, blocked keys, ids, bodies, histories
+--          kind: 0 new, 1 repeated, 2 overtaken
 --
 -- A call that repeats the last one's token with a part that is not higher takes
 -- nothing, renews and answers what is still held under the token. With a higher part it
--- takes more under the same token.
+-- takes more under the same token. A call that comes after one of a higher number of the
+-- same process is overtaken: nobody waits for its answer any more, so it takes nothing.
 --
 -- COST     O(jobs handed out) and, bounded by 1000 each, O(expired + due)
-local token, part, max, duration = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-RETENTION = ARGV[5]
+local token, process, number, part = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local max, duration = tonumber(ARGV[5]), tonumber(ARGV[6])
+RETENTION = ARGV[7]
 
 local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts')
 local paused, ghosts = meta[1], tonumber(meta[4] or 0)
@@ -21,13 +24,18 @@ local last = call('GET', LAST)
 local anyblocked = call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
 local expires = now + duration
-local same = last and string.sub(last, 1, #token + 1) == token .. '\n'
-local given = same and string.sub(last, #token + 2) or '' -- the last part and the ids, a line each
-local repeated = same and part <= tonumber(string.match(given, '^%d+'))
-given = string.match(given, '^%d+\n(.*)$') or ''
+local repeated, overtaken, given = false, false, '' -- given: the ids of before, a line each
+if last then
+  local before, by, n, parts, lines = string.match(last, '^([^\n]*)\n([^\n]*)\n(%d+)\n(%d+)\n?(.*)$')
+  if before == token then
+    repeated, given = part <= tonumber(parts), lines
+  elseif by == process then
+    overtaken = tonumber(n) > tonumber(number)
+  end
+end
 
 local ids, levels, more, unfinished, moreblocked = {}, {}, false, false, false
-local want = repeated and 0 or max
+local want = (repeated or overtaken) and 0 or max
 local grace, stale, changed = 0, false, false
 local reported -- the progress of jobs that are handed out once more
 checkbell()
@@ -67,8 +75,8 @@ local members, freed = {}, {}            -- of blocked jobs that are handed out
 local taken, spent, gone = {}, {}, 0     -- entries to cut off per level; ghosts among them
 if not paused then
   if anyblocked then checklists() end
-  if anyblocked and #ARGV > 8 then
-    for i = 9, #ARGV do
+  if anyblocked and #ARGV > 10 then
+    for i = 11, #ARGV do
       local key = ARGV[i]
       local found = call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, want + 1)
       if #found > want then
@@ -180,14 +188,17 @@ else
     if not head then head = expires end
   end
   if given ~= '' then given = given .. '\n' end
-  call('SET', LAST, token .. '\n' .. part .. '\n' .. given .. table.concat(ids, '\n'), 'PX', ARGV[6])
+  if not overtaken then
+    local memory = token .. '\n' .. process .. '\n' .. number .. '\n' .. part .. '\n'
+    call('SET', LAST, memory .. given .. table.concat(ids, '\n'), 'PX', ARGV[8])
+  end
   if stale or changed then leavebeat(grace, changed) end
 end
 
 local left = 0
 if more and not paused then
   left = 1
-  if ghosts > gone or ARGV[8] == '1' then
+  if ghosts > gone or ARGV[10] == '1' then
     left = gone - ghosts
     for level = 0, 4 do left = left + call('LLEN', W[level]) end
   end
@@ -208,5 +219,5 @@ if head then
   if soon == 0 or reclaims < soon then soon = reclaims end
 end
 local keys = {}
-if anyblocked then keys = blockedkeys(tonumber(ARGV[7])) end
-return { now, soon, left, paused and 1 or 0, repeated and 1 or 0, dropped, expires, keys, ids, bodies, past }
+if anyblocked then keys = blockedkeys(tonumber(ARGV[9])) end
+return { now, soon, left, paused and 1 or 0, repeated and 1 or (overtaken and 2 or 0), dropped, expires, keys, ids, bodies, past }
