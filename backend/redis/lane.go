@@ -103,10 +103,20 @@ func (b *Backend) fly(t *tag) {
 		flight := l.flight
 		l.mu.Unlock()
 
-		call := t.call(enqueueScript, "e:"+l.producer, 2+3*jobs)
+		call := t.call(enqueueScript, "e:"+l.producer, 4+2*jobs)
 		call.add(strconv.FormatUint(flight, 10), memory.Milliseconds())
+		// Jobs that follow each other and are due alike are a group.
+		when, size, members := "", 0, 0 // size is where the size of the group is
 		for _, c := range cargos {
-			call.args = append(call.args, c.args...)
+			for i := 0; i < len(c.args); i += 3 {
+				if due := c.args[i+1].(string); members == 0 || due != when {
+					when, size, members = due, len(call.args)+1, 0
+					call.add(c.args[i+1], 0)
+				}
+				members++
+				call.args[size] = members
+				call.add(c.args[i], c.args[i+2])
+			}
 		}
 		letters, err := b.flyOnce(call, size)
 		if err == nil && len(letters) != jobs {

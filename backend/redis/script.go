@@ -14,8 +14,10 @@ import (
 //go:embed scripts/*.lua scripts/lib/*.lua
 var sources embed.FS
 
-// script is one verb in Lua. The head of its file says which keys it is given
-// and which shared pieces it uses; from that its full source is put together.
+// script is one verb in Lua. The head of its file says which keys it is given and
+// which shared pieces it uses; from that its full source is put together. A piece
+// that is used in one branch only is named there, by a line "-- USES", as Lua makes
+// each function anew whenever its definition is reached.
 type script struct {
 	name   string
 	index  int
@@ -105,18 +107,35 @@ func compose(name string) (*script, error) {
 		s.last = s.last || key == "last"
 	}
 	full.WriteString("local RETENTION\n")
-	for _, use := range uses {
-		piece, err := sources.ReadFile("scripts/lib/" + use + ".lua")
-		if err != nil {
-			return nil, fmt.Errorf("script %s: %w", name, err)
-		}
-		full.Write(piece)
+	if err := addPieces(&full, uses); err != nil {
+		return nil, fmt.Errorf("script %s: %w", name, err)
 	}
-	full.Write(body)
+	head := true
+	for line := range strings.Lines(string(body)) {
+		head = head && strings.HasPrefix(line, "--")
+		if uses, inner := strings.CutPrefix(strings.TrimSpace(line), "-- USES "); inner && !head {
+			if err := addPieces(&full, strings.Fields(uses)); err != nil {
+				return nil, fmt.Errorf("script %s: %w", name, err)
+			}
+			continue
+		}
+		full.WriteString(line)
+	}
 	s.source = stripComments(full.String())
 	sum := sha1.Sum([]byte(s.source))
 	s.sha = hex.EncodeToString(sum[:])
 	return s, nil
+}
+
+func addPieces(full *strings.Builder, names []string) error {
+	for _, name := range names {
+		piece, err := sources.ReadFile("scripts/lib/" + name + ".lua")
+		if err != nil {
+			return err
+		}
+		full.Write(piece)
+	}
+	return nil
 }
 
 // stripComments drops the lines that are comments only: every server keeps the

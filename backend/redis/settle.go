@@ -84,25 +84,26 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 	})
 	calls := make([]*call, len(parts))
 	for n, p := range parts {
-		c := p.tag.call(settleScript, "s:"+request.Worker, 3+4*len(p.at))
+		c := p.tag.call(settleScript, "s:"+request.Worker, 6+len(p.at))
 		c.add(strconv.FormatUint(request.Call, 10), memory.Milliseconds(), b.retention)
-		// Each value in an interface of its own would be an allocation per value.
-		var token any
-		held := ""
-		for _, i := range p.at {
+		// Settlements that follow each other with the same token and outcome are a
+		// group.
+		var token, outcome string
+		size, members := 0, 0 // where the size of the group is, and what it is
+		for k, i := range p.at {
 			s := &request.Settlements[i]
-			if token == nil || s.Token != held {
-				token, held = s.Token, s.Token
+			if o := b.outcome(s); k == 0 || s.Token != token || o != outcome {
+				token, outcome = s.Token, o
+				size, members = len(c.args)+2, 0
+				c.add(token, outcome, 0)
 			}
-			history := none
-			if histories[i] != "" {
-				history = histories[i]
+			members++
+			c.args[size] = members
+			if outcome == forgotten {
+				c.add(s.ID)
+			} else {
+				c.add(s.ID, histories[i])
 			}
-			outcome := forgotten
-			if o := b.outcome(s); o != "F" {
-				outcome = o
-			}
-			c.add(s.ID, token, outcome, history)
 		}
 		calls[n] = c
 	}
@@ -138,7 +139,8 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 	return results, nil
 }
 
-var none, forgotten any = "", "F"
+// forgotten is the outcome of a job that has completed and is not kept.
+const forgotten = "F"
 
 // outcome writes a settlement's outcome as the script takes it.
 func (b *Backend) outcome(s *backend.Settlement) string {
@@ -149,7 +151,7 @@ func (b *Backend) outcome(s *backend.Settlement) string {
 			keep = b.config.Retention.Completed.Age
 		}
 		if keep <= 0 {
-			return "F"
+			return forgotten
 		}
 		return "C" + strconv.FormatInt(millis(keep), 10)
 	case backend.OutcomeRetry:

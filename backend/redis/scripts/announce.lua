@@ -1,7 +1,7 @@
 -- announce publishes a worker's record and forgets those that are overdue.
 --
 -- KEYS     workers expire
--- USES     base
+-- USES     base clock
 -- ARGV     worker, ttl in ms, record
 -- RETURNS  nothing
 -- COST     O(log workers), and O(overdue), at most 100

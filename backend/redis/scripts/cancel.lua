@@ -1,7 +1,7 @@
 -- cancel ends jobs that are not running, and marks those that are.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta
--- USES     base waiting final state ghosts
+-- USES     base clock waiting final state ghosts
 -- ARGV     retention, then ids
 -- RETURNS  one letter per id: x cancelled now, X was so before, R marked, - no such job, C D in another final state
 -- COST     O(ids)

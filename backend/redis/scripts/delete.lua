@@ -1,7 +1,7 @@
 -- delete removes jobs that are not running.
 --
 -- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta
--- USES     base waiting final state ghosts
+-- USES     base clock waiting final state ghosts
 -- ARGV     ids
 -- RETURNS  one letter per id: x deleted, R running, - no such job
 -- COST     O(ids)

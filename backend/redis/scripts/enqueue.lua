@@ -1,8 +1,9 @@
 -- enqueue stores jobs; an id that is held already is left as it is.
 --
 -- KEYS     jobs waiting scheduled running blockedon completed cancelled dead bell last
--- USES     base bell waiting promote state
--- ARGV     flight, memory in ms, then per job: id, when, body
+-- USES     base clock
+-- ARGV     flight, memory in ms, then groups of jobs that have a when in common: when, how many, and for each its
+--          id and body
 --          when: level, then "+" and a delay, "=" and an instant (ms), or nothing
 -- RETURNS  one letter per job, its state's; a capital if it was held already;
 --          nothing if a later flight of this producer was there before
@@ -14,44 +15,48 @@ if last then
   if flight and tonumber(flight) > tonumber(ARGV[1]) then return '' end
 end
 
-local LETTERS = {
-  scheduled = 'S', waiting = 'W', blocked = 'B', running = 'R',
-  completed = 'C', cancelled = 'X', dead = 'D',
-}
-local SCALE = { 2 ^ 32, 2 ^ 24, 2 ^ 16, 2 ^ 8, 1 }
-local headers = {}
-
-local function header(level)
-  if not headers[level] then
-    local bytes = { level * 32 + math.floor(now / 2 ^ 40) }
-    for i = 1, 5 do bytes[i + 1] = math.floor(now / SCALE[i]) % 256 end
-    headers[level] = string.char(unpack(bytes))
+local ids, whens, texts = {}, {}, {}
+local at, count, n = 3, #ARGV, 0
+while at < count do
+  local when, size = ARGV[at], tonumber(ARGV[at + 1])
+  at = at + 2
+  for _ = 1, size do
+    n = n + 1
+    ids[n], whens[n], texts[n] = ARGV[at], when, ARGV[at + 1]
+    at = at + 2
   end
-  return headers[level]
 end
-
-local ids = {}
-for i = 3, #ARGV, 3 do ids[#ids + 1] = ARGV[i] end
 local held = fields(JOBS, ids)
-local head = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
-head = tonumber(head or math.huge)
+local head = tonumber(call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2] or math.huge)
 
 local letters, seen = {}, {}
-local bodies, line, scheduled = {}, lines(), {}
-local first, anywaiting = math.huge, false
-for i, id in ipairs(ids) do
+local bodies, line, levels, scheduled = {}, {}, {}, {}
+local first = math.huge
+local when, level, due, header -- of the job before, mostly the same
+for i = 1, n do
+  local id = ids[i]
   if seen[id] then
     letters[i] = string.upper(seen[id])
   elseif held[i] then
+    -- USES state
+    local LETTERS = {
+      scheduled = 'S', waiting = 'W', blocked = 'B', running = 'R',
+      completed = 'C', cancelled = 'X', dead = 'D',
+    }
     letters[i] = LETTERS[stateof(id)]
   else
-    local when = ARGV[3 * i + 1]
-    local level, due = tonumber(string.sub(when, 1, 1)), 0
-    local mark = string.sub(when, 2, 2)
-    if mark == '+' then
-      due = now + string.sub(when, 3)
-    elseif mark == '=' then
-      due = tonumber(string.sub(when, 3))
+    if whens[i] ~= when then
+      when = whens[i]
+      level, due = tonumber(string.sub(when, 1, 1)), 0
+      local mark = string.sub(when, 2, 2)
+      if mark == '+' then
+        due = now + string.sub(when, 3)
+      elseif mark == '=' then
+        due = tonumber(string.sub(when, 3))
+      end
+      -- Six bytes: the level in three bits, then the instant.
+      local low = now % 4294967296
+      header = struct.pack('>HI4', level * 8192 + (now - low) / 4294967296, low)
     end
     if due > now then
       local score = due * 8 + level
@@ -60,25 +65,35 @@ for i, id in ipairs(ids) do
       first = math.min(first, score)
       letters[i] = 's'
     else
-      if #line[level] == 0 then call('LLEN', W[level]) end
-      line[level][#line[level] + 1] = id
-      anywaiting = true
+      local ahead = line[level]
+      if not ahead then
+        ahead = {}
+        line[level] = ahead
+        levels[#levels + 1] = level
+      end
+      ahead[#ahead + 1] = id
       letters[i] = 'w'
     end
     seen[id] = letters[i]
     bodies[#bodies + 1] = id
-    bodies[#bodies + 1] = header(level) .. ARGV[3 * i + 2]
+    bodies[#bodies + 1] = header .. texts[i]
   end
 end
 
-if anywaiting or first < head then checkbell() end
-each('HSET', JOBS, bodies)
-if anywaiting then
-  if head <= now * 8 + 7 then promote(1000) end
-  append(line)
+if #levels > 0 then
+  for i = 2, #levels do call('LLEN', W[levels[i]]) end -- of a wrong type it ends the script here
+  if head <= now * 8 + 7 then
+    -- USES waiting promote
+    promote(1000) -- they became due before
+  end
+  for i = 1, #levels do each('RPUSH', W[levels[i]], line[levels[i]]) end
 end
+each('HSET', JOBS, bodies)
 each('ZADD', SCHEDULED, scheduled)
-if anywaiting or first < head then ring() end
+if #levels > 0 or first < head then
+  -- USES bell
+  ring()
+end
 local answer = table.concat(letters)
 call('SET', LAST, ARGV[1] .. ':' .. answer, 'PX', ARGV[2])
 return answer

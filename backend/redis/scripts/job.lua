@@ -1,7 +1,7 @@
 -- job reads jobs by id.
 --
 -- KEYS     jobs waiting scheduled leases running history blockedon completed cancelled dead bell
--- USES     base bell waiting promote state describe
+-- USES     base clock bell waiting promote state describe
 -- ARGV     ids
 -- RETURNS  per id: id, state, number, record, body, history
 -- COST     O(ids)

@@ -1,7 +1,7 @@
 -- jobs reads a page of the jobs in a state.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell
--- USES     base bell waiting promote state describe
+-- USES     base clock bell waiting promote state describe
 -- ARGV     state, level (of waiting jobs), offset, limit
 -- RETURNS  next level and next offset (-1, -1 after the last), then per job as in job.lua
 -- COST     O(limit), and the offset's nodes of a long list

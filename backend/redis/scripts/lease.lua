@@ -2,7 +2,7 @@
 -- leases and moved due jobs.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell last
--- USES     base bell waiting promote history final grace reclaim blockedkeys
+-- USES     base clock
 -- ARGV     token, process, number, part, max, duration in ms, retention, memory in ms, blocked keys to list,
 --          count ("1": say exactly how many are left), then the keys to unblock
 -- RETURNS  now, next due (0 for none), left, paused, kind, ids dropped, expiry, blocked keys, ids, bodies, histories
@@ -21,8 +21,8 @@ RETENTION = ARGV[7]
 local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts')
 local paused, ghosts = meta[1], tonumber(meta[4] or 0)
 local last = call('GET', LAST)
-local anyblocked = call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
+local due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
 local expires = now + duration
 local repeated, overtaken, given = false, false, '' -- given: the ids of before, a line each
 if last then
@@ -36,46 +36,51 @@ end
 
 local ids, levels, more, unfinished, moreblocked = {}, {}, false, false, false
 local want = (repeated or overtaken) and 0 or max
-local grace, stale, changed = 0, false, false
 local reported -- the progress of jobs that are handed out once more
-checkbell()
-call('HDEL', META, '') -- a first write that a full store allows, after which it allows all
+local grace = 0
+call('HDEL', RUNNING, '') -- of a wrong type it ends the script here; and as a full store allows it, it allows all that follows
 
 if repeated then
+  -- USES history
   local names = {}
   reported = {}
   for id in string.gmatch(given, '[^\n]+') do names[#names + 1] = id end
   for i, record in ipairs(fields(RUNNING, names)) do
     if record and string.sub(record, TOKENAT, TOKENAT + #token) == token .. '\0' then
       ids[#ids + 1] = names[i]
-      reported[names[i]] = progressof(record)
+      reported[names[i]] = progressof(record) or ''
     end
   end
   grace = tonumber(meta[3] or 0)
-else
-  if head then
-    grace, stale, changed = graceof(meta[2], meta[3], duration)
-    if tonumber(head) <= now and grace <= now then
-      if reclaim(1000) == 1000 then unfinished = true end
-      head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
-    end
-  else
-    stale = now - tonumber(meta[2] or 0) > 500
+elseif head then
+  -- USES grace
+  local stale, changed
+  grace, stale, changed = graceof(meta[2], meta[3], duration)
+  if tonumber(head) <= now and grace <= now then
+    -- USES waiting history final reclaim
+    if reclaim(1000) == 1000 then unfinished = true end
+    head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
   end
+  if stale or changed then leavebeat(grace, changed) end
+elseif now - tonumber(meta[2] or 0) > 500 then
+  call('HSET', META, 'beat', now)
 end
 
-local due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
 if due and tonumber(due) <= now * 8 + 7 then
+  -- USES waiting promote
   if promote(1000) == 1000 then unfinished = true end
   due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
 end
 
+-- Mostly there is nothing but jobs of the usual priority.
+local rare = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HISTORY) > 0
+local anyblocked = rare and call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
 local asked, before = want, #ids
-local members, freed = {}, {}            -- of blocked jobs that are handed out
-local taken, spent, gone = {}, {}, 0     -- entries to cut off per level; ghosts among them
+local taken, spent, gone = {}, {}, 0 -- entries to cut off per level; ghosts among them
+local members, freed -- of blocked jobs that are handed out
 if not paused then
-  if anyblocked then checklists() end
   if anyblocked and #ARGV > 10 then
+    members, freed = {}, {}
     for i = 11, #ARGV do
       local key = ARGV[i]
       local found = call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, want + 1)
@@ -94,50 +99,40 @@ if not paused then
     end
   end
 
-  local looked = 0
-  local stocked = call('EXISTS', W[0], W[1], W[2], W[3], W[4])
-  for level = 4, 0, -1 do
-    if stocked == 0 then break end
+  local looked, full = 0, false
+  for level = rare and 4 or 2, rare and 0 or 2, -1 do
     local offset = 0
-    while true do
+    while not full do
       local page = call('LRANGE', W[level], offset, offset + want)
       local n = math.min(#page, want)
-      local spooks
       if ghosts > gone and n > 0 then
         local names = {}
         for i = 1, n do names[i] = level .. page[i] end
-        spooks = fields(GHOSTS, names)
-      end
-      for i = 1, n do
-        local id = page[i]
-        local name = spooks and spooks[i] and level .. id
-        if name and tonumber(spooks[i]) > (spent[name] or 0) then
-          spent[name], gone = (spent[name] or 0) + 1, gone + 1
-        else
-          ids[#ids + 1] = id
-          levels[#ids] = level
+        local spooks = fields(GHOSTS, names)
+        for i = 1, n do
+          local name = names[i]
+          if spooks[i] and tonumber(spooks[i]) > (spent[name] or 0) then
+            spent[name], gone = (spent[name] or 0) + 1, gone + 1
+          else
+            ids[#ids + 1] = page[i]
+            levels[#ids] = level
+          end
         end
+      else
+        local have = #ids
+        for i = 1, n do ids[have + i], levels[have + i] = page[i], level end
       end
-      local beyond = #page > n
-      if offset == 0 and #page > 0 then stocked = stocked - 1 end
       offset, looked = offset + n, looked + n
       want = asked - (#ids - before)
-      if not beyond then break end
-      if want == 0 or looked > 20000 then
-        more = true
-        break
-      end
+      if #page <= n then break end
+      if want == 0 or looked > 20000 then full, more = true, true end
     end
     if offset > 0 then taken[level] = offset end
-    if more and (want == 0 or looked > 20000) then break end
+    if full then break end
   end
 end
 
-local bodies, dropped, histories = fields(JOBS, ids), 0, false
-if #ids > 0 then
-  call('HLEN', RUNNING) -- of a wrong type it ends the script here
-  histories = call('HLEN', HISTORY) > 0
-end
+local bodies, dropped = fields(JOBS, ids), 0
 for i = 1, #ids do
   if not bodies[i] then dropped = dropped + 1 end
 end
@@ -151,17 +146,20 @@ if dropped > 0 then
   end
   ids, bodies, levels = present, there, kept
 end
-local past = histories and fields(HISTORY, ids) or {}
+local past = rare and #ids > 0 and call('HLEN', HISTORY) > 0 and fields(HISTORY, ids) or {}
 for i = 1, #past do past[i] = past[i] or '' end
 if reported then
+  -- USES history
   for i, id in ipairs(ids) do
     past[i] = past[i] or ''
-    if reported[id] then past[i] = withprogress(past[i], reported[id]) end
+    if reported[id] ~= '' then past[i] = withprogress(past[i], reported[id]) end
   end
 end
 
-each('ZREM', BLOCKED, members)
-each('HDEL', BLOCKEDON, freed)
+if members then
+  each('ZREM', BLOCKED, members)
+  each('HDEL', BLOCKEDON, freed)
+end
 for level, n in pairs(taken) do call('LTRIM', W[level], n, -1) end
 if gone > 0 then
   for name, n in pairs(spent) do
@@ -169,30 +167,29 @@ if gone > 0 then
   end
   call('HINCRBY', META, 'ghosts', -gone)
 end
-if repeated then
-  -- The answer may have been on its way for long: the leases begin anew.
-  local leases = {}
-  for i, id in ipairs(ids) do leases[2 * i - 1], leases[2 * i] = string.format('%d', expires), id end
-  each('ZADD', LEASES, leases)
-else
-  if #ids > 0 then
-    local leases, records, score = {}, {}, string.format('%d', expires)
-    local record = {}
-    for level = 0, 4 do record[level] = '0' .. level .. FILLER .. token .. '\0' end
+if #ids > 0 then
+  local leases, score = {}, string.format('%d', expires)
+  for i, id in ipairs(ids) do leases[2 * i - 1], leases[2 * i] = score, id end
+  each('ZADD', LEASES, leases) -- those of a repeated call begin anew, as the answer may have been on its way for long
+  if not repeated then
+    local records, record = {}, {}
     for i, id in ipairs(ids) do
-      leases[2 * i - 1], leases[2 * i] = score, id
-      records[2 * i - 1], records[2 * i] = id, record[levels[i]]
+      local level = levels[i]
+      local text = record[level]
+      if not text then
+        text = '0' .. level .. FILLER .. token .. '\0'
+        record[level] = text
+      end
+      records[2 * i - 1], records[2 * i] = id, text
     end
-    each('ZADD', LEASES, leases)
     each('HSET', RUNNING, records)
     if not head then head = expires end
   end
+end
+if not repeated and not overtaken then
   if given ~= '' then given = given .. '\n' end
-  if not overtaken then
-    local memory = token .. '\n' .. process .. '\n' .. number .. '\n' .. part .. '\n'
-    call('SET', LAST, memory .. given .. table.concat(ids, '\n'), 'PX', ARGV[8])
-  end
-  if stale or changed then leavebeat(grace, changed) end
+  local memory = token .. '\n' .. process .. '\n' .. number .. '\n' .. part .. '\n'
+  call('SET', LAST, memory .. given .. table.concat(ids, '\n'), 'PX', ARGV[8])
 end
 
 local left = 0
@@ -206,8 +203,9 @@ end
 if not paused and unfinished then left = math.max(1, left) end
 
 if left > 0 or (due and asked > 0 and want == 0) then
+  -- USES bell
   ring()
-elseif rung then
+else
   call('DEL', BELL)
 end
 if moreblocked then left = math.max(1, left) end
@@ -219,5 +217,8 @@ if head then
   if soon == 0 or reclaims < soon then soon = reclaims end
 end
 local keys = {}
-if anyblocked then keys = blockedkeys(tonumber(ARGV[9])) end
+if anyblocked then
+  -- USES blockedkeys
+  keys = blockedkeys(tonumber(ARGV[9]))
+end
 return { now, soon, left, paused and 1 or 0, repeated and 1 or (overtaken and 2 or 0), dropped, expires, keys, ids, bodies, past }

@@ -1,7 +1,7 @@
 -- queue reads the counts of a queue.
 --
 -- KEYS     jobs waiting scheduled leases blocked completed cancelled dead ghosts meta
--- USES     base
+-- USES     base clock
 -- ARGV     none
 -- RETURNS  paused, oldest waiting (ms, 0 for none), then the number of jobs
 --          scheduled, waiting, blocked, running, completed, cancelled, dead,

@@ -1,7 +1,7 @@
 -- renew prolongs leases and stores progress.
 --
 -- KEYS     leases running meta
--- USES     base grace
+-- USES     base clock grace
 -- ARGV     duration in ms, then per lease: id, token, progress ("=" and the bytes, or nothing)
 -- RETURNS  one letter per lease: . renewed, c renewed and to be cancelled, - lost
 -- COST     O(leases)

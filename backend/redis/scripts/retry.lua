@@ -1,12 +1,11 @@
 -- retry makes dead and cancelled jobs wait again, with attempts and crashes at 0.
 --
 -- KEYS     jobs waiting scheduled running history blockedon completed cancelled dead meta bell
--- USES     base bell waiting promote history final state
+-- USES     base clock bell waiting promote history final state
 -- ARGV     ids
 -- RETURNS  one letter per id: w waiting now, - no such job, else the state that does not allow it
 -- COST     O(ids)
 local LETTERS = { running = 'R', scheduled = 'S', blocked = 'B', completed = 'C', waiting = 'W' }
-checkbell()
 checklists()
 promote(1000)
 local letters, line, any = {}, lines(), false

@@ -1,12 +1,11 @@
 -- run_now makes scheduled and blocked jobs wait for a worker at once.
 --
 -- KEYS     jobs waiting scheduled running blocked blockedon completed cancelled dead ghosts meta bell
--- USES     base bell waiting promote state ghosts
+-- USES     base clock bell waiting promote state ghosts
 -- ARGV     ids
 -- RETURNS  one letter per id: w waiting, - no such job, else the state that does not allow it
 -- COST     O(ids)
 local LETTERS = { running = 'R', completed = 'C', cancelled = 'X', dead = 'D' }
-checkbell()
 checklists()
 promote(1000)
 local letters, any = {}, false

@@ -1,8 +1,9 @@
 -- settle records what became of leased jobs.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead meta bell last
--- USES     base bell waiting promote history final
--- ARGV     call, memory in ms, retention, then per settlement: id, token, outcome, history
+-- USES     base
+-- ARGV     call, memory in ms, retention, then groups of settlements that have a token and an outcome in common:
+--          token, outcome, how many, and for each its id and, unless the outcome is F, its history
 --          outcome: a letter and its parameter. F completed and not kept, C keep in ms, R and S delay in ms, L, B key, X, D
 --          history: nothing leaves the stored one
 -- RETURNS  one letter per settlement: the state afterwards (c s w b x d) or - if stale
@@ -12,50 +13,64 @@ if last then
   local number, answer = string.match(last, '^(%d+):(.*)$')
   if number == ARGV[1] then return answer end
 end
-RETENTION = ARGV[3]
 
-local ids = {}
-for i = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
+local ids, tokens, specs, blobs = {}, {}, {}, {}
+local at, count, n = 4, #ARGV, 0
+while at < count do
+  local token, spec, size = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local width = spec == 'F' and 1 or 2
+  at = at + 3
+  for _ = 1, size do
+    n = n + 1
+    ids[n], tokens[n], specs[n] = ARGV[at], token, spec
+    if width == 2 then blobs[n] = ARGV[at + 1] end
+    at = at + width
+  end
+end
+
 local records = fields(RUNNING, ids)
 local past = call('HLEN', HISTORY) > 0
+local letters, seen, done, forgotten, others = {}, {}, {}, {}, {}
 local mine, mark -- a token and what a record has at TOKENAT if it holds
-
-local letters, seen = {}, {}
-local done, forgotten, histories = {}, {}, {}
-local kept, untils = {}, {}
-local cancelled, dead = {}, {}
-local scheduled, members, on = {}, {}, {}
-local released, again = lines(), lines()
-local first, failed = math.huge, 0
-local anyreleased, anyagain = false, false
-local find = string.find
-
-for i, id in ipairs(ids) do
-  local token, record = ARGV[4 * i + 1], records[i]
-  if token ~= mine then mine, mark = token, token .. '\0' end
-  local n = #done
-  if not record or seen[id] or find(record, mark, TOKENAT, true) ~= TOKENAT then
+for i = 1, n do
+  local id, record = ids[i], records[i]
+  if tokens[i] ~= mine then mine, mark = tokens[i], tokens[i] .. '\0' end
+  if not record or seen[id] or string.find(record, mark, TOKENAT, true) ~= TOKENAT then
     letters[i] = '-'
-  elseif ARGV[4 * i + 2] == 'F' then
-    seen[id] = true
-    done[n + 1] = id
-    forgotten[#forgotten + 1] = id
-    letters[i] = 'c'
   else
     seen[id] = true
-    done[n + 1] = id
-    local spec, blob = ARGV[4 * i + 2], ARGV[4 * i + 3]
-    local outcome, level = string.sub(spec, 1, 1), tonumber(string.sub(record, 2, 2))
+    done[#done + 1] = id
+    if specs[i] == 'F' then
+      forgotten[#forgotten + 1] = id
+      letters[i] = 'c'
+    else
+      others[#others + 1] = i
+    end
+  end
+end
+
+local apply -- what is left to do for those that are not forgotten
+if #others > 0 then
+  RETENTION = ARGV[3]
+  -- USES clock waiting promote history final bell
+  local histories, kept, untils, cancelled, dead = {}, {}, {}, {}, {}
+  local scheduled, members, on = {}, {}, {}
+  local released, again = lines(), lines()
+  local first, failed = math.huge, 0
+  local anyreleased, anyagain = false, false
+  for _, i in ipairs(others) do
+    local id, record, blob = ids[i], records[i], blobs[i]
+    local outcome, level = string.sub(specs[i], 1, 1), tonumber(string.sub(record, 2, 2))
     if outcome == 'R' then failed = failed + 1 end
     if string.sub(record, 1, 1) == '1' and (outcome == 'R' or outcome == 'S' or outcome == 'L' or outcome == 'B') then
       outcome = 'X'
     end
     if outcome == 'C' then
       kept[#kept + 1] = id
-      untils[#kept] = now + tonumber(string.sub(spec, 2))
+      untils[#kept] = now + tonumber(string.sub(specs[i], 2))
       letters[i] = 'c'
     elseif outcome == 'R' or outcome == 'S' then
-      local delay = tonumber(string.sub(spec, 2))
+      local delay = tonumber(string.sub(specs[i], 2))
       if delay > 0 then
         local score = (now + delay) * 8 + level
         scheduled[#scheduled + 1] = score
@@ -72,7 +87,7 @@ for i, id in ipairs(ids) do
       anyreleased = true
       letters[i] = 'w'
     elseif outcome == 'B' then
-      local key = string.sub(spec, 2)
+      local key = string.sub(specs[i], 2)
       members[#members + 1] = 0
       members[#members + 1] = key .. '\0' .. (4 - level) .. id
       on[#on + 1] = id
@@ -96,43 +111,48 @@ for i, id in ipairs(ids) do
       histories[#histories + 1] = withprogress(past and call('HGET', HISTORY, id), progress)
     end
   end
+
+  if anyreleased or anyagain then checklists() end
+  if #members > 0 then
+    call('ZCARD', BLOCKED)
+    call('HLEN', BLOCKEDON)
+  end
+  local head = math.huge
+  if #scheduled > 0 then head = tonumber(call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2] or head) end
+
+  apply = function()
+    each('HSET', HISTORY, histories)
+    if anyreleased then prepend(released) end
+    if anyagain then
+      promote(1000)
+      append(again)
+    end
+    each('ZADD', SCHEDULED, scheduled)
+    each('ZADD', BLOCKED, members)
+    each('HSET', BLOCKEDON, on)
+    if #kept > 0 then
+      retire('completed', kept, untils)
+      trim('completed', 1000 + #kept)
+    end
+    if #cancelled > 0 then finish('cancelled', cancelled) end
+    if #dead > 0 then finish('dead', dead) end
+    if #kept > 0 then call('HINCRBY', META, 'completed', #kept) end
+    if failed > 0 then call('HINCRBY', META, 'failed', failed) end
+    if #cancelled > 0 then call('HINCRBY', META, 'cancelled', #cancelled) end
+    if #dead > 0 then call('HINCRBY', META, 'dead', #dead) end
+    if anyreleased or anyagain or first < head then ring() end
+  end
 end
 
-if anyreleased or anyagain then checklists() end
-if #members > 0 then
-  call('ZCARD', BLOCKED)
-  call('HLEN', BLOCKEDON)
-end
-local head = math.huge
-if #scheduled > 0 then head = tonumber(call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2] or head) end
-if anyreleased or anyagain or first < head then checkbell() end
-call('HGET', META, 'paused')
-
-each('ZREM', LEASES, done) -- the first write: of a wrong type it ends the script here
+call('HDEL', META, '') -- a first write that a full store allows, after which it allows all
+each('ZREM', LEASES, done) -- of a wrong type it ends the script here
 each('HDEL', RUNNING, done)
-each('HDEL', JOBS, forgotten)
-if past then each('HDEL', HISTORY, forgotten) end
-each('HSET', HISTORY, histories)
-if anyreleased then prepend(released) end
-if anyagain then
-  promote(1000)
-  append(again)
+if #forgotten > 0 then
+  each('HDEL', JOBS, forgotten)
+  if past then each('HDEL', HISTORY, forgotten) end
+  call('HINCRBY', META, 'completed', #forgotten)
 end
-each('ZADD', SCHEDULED, scheduled)
-each('ZADD', BLOCKED, members)
-each('HSET', BLOCKEDON, on)
-if #kept > 0 then
-  retire('completed', kept, untils)
-  trim('completed', 1000 + #kept)
-end
-if #cancelled > 0 then finish('cancelled', cancelled) end
-if #dead > 0 then finish('dead', dead) end
-local completions = #forgotten + #kept
-if completions > 0 then call('HINCRBY', META, 'completed', completions) end
-if failed > 0 then call('HINCRBY', META, 'failed', failed) end
-if #cancelled > 0 then call('HINCRBY', META, 'cancelled', #cancelled) end
-if #dead > 0 then call('HINCRBY', META, 'dead', #dead) end
-if anyreleased or anyagain or first < head then ring() end
+if apply then apply() end
 
 local answer = table.concat(letters)
 call('SET', LAST, ARGV[1] .. ':' .. answer, 'PX', ARGV[2])

@@ -1,7 +1,7 @@
 -- sweep does the housekeeping of a queue: expired leases, due jobs, retention.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell
--- USES     base bell waiting promote history final grace reclaim blockedkeys
+-- USES     base clock bell waiting promote history final grace reclaim blockedkeys
 -- ARGV     duration in ms, retention, blocked keys to list
 -- RETURNS  reclaimed, trimmed, more, blocked keys
 -- COST     O(what it finds), at most 1000 of each

@@ -1,7 +1,7 @@
 -- workers lists the records of the workers that are not overdue.
 --
 -- KEYS     workers expire
--- USES     base
+-- USES     base clock
 -- ARGV     none
 -- RETURNS  ids and records in turn
 -- COST     O(workers)

@@ -1,20 +1,20 @@
--- base: the store's clock in milliseconds, and commands on long lists in
--- chunks that the stack of Lua can hold. An even chunk keeps pairs together.
+-- base: commands on long lists in chunks that the stack of Lua can hold. An even
+-- chunk keeps pairs together.
 local call = redis.call
-local clock = call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-
 local CHUNK = 1000
 
 -- The record of a running job is a flag ('1': to be cancelled), its level, a
 -- filler, the token at TOKENAT, a NUL, and its progress. The filler makes it too
 -- long for the compact encoding of small hashes, in which Redis would look through
 -- all of them for each.
-local FILLER, TOKENAT = string.rep('-', 38), 41
+local FILLER, TOKENAT = '--------------------------------------', 41
 
 local function each(command, key, list)
-  for i = 1, #list, CHUNK do
-    call(command, key, unpack(list, i, math.min(i + CHUNK - 1, #list)))
+  local n = #list
+  if n == 0 then return end
+  if n <= CHUNK then return call(command, key, unpack(list)) end
+  for i = 1, n, CHUNK do
+    call(command, key, unpack(list, i, math.min(i + CHUNK - 1, n)))
   end
 end
 

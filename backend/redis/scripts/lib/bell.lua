@@ -1,15 +1,5 @@
--- bell: the wake-up marker. checkbell reads it, so that a key of a wrong type ends
--- the script; call it before the first write.
-local rung
-
-local function checkbell()
-  if rung == nil then rung = call('LLEN', BELL) > 0 end
-end
-
+-- bell: the wake-up marker. One that holds something else is left to the next lease
+-- that leaves nothing behind, which deletes it.
 local function ring()
-  checkbell()
-  if not rung then
-    call('RPUSH', BELL, 1)
-    rung = true
-  end
+  if call('EXISTS', BELL) == 0 then call('RPUSH', BELL, 1) end
 end
