@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,9 +117,27 @@ func commandCalls(t *testing.T, stats, command string) (n int) {
 }
 
 // deaf is a connection whose end the server does not see.
-type deaf struct{ net.Conn }
+type deaf struct {
+	net.Conn
+	mu     sync.Mutex
+	closed bool
+}
 
-func (c deaf) Close() error { return c.SetDeadline(time.Unix(1, 0)) }
+func (c *deaf) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	return c.Conn.SetDeadline(time.Unix(1, 0))
+}
+
+func (c *deaf) SetReadDeadline(at time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return c.Conn.SetReadDeadline(at)
+}
 
 // A lease that was sent with a blocking command may be carried out long after its
 // sender has gone, when a line breaks and the server does not notice.
@@ -141,7 +160,7 @@ func TestALeaseThatComesLateTakesNothingAndRingsForOthers(t *testing.T) {
 				if err == nil {
 					opened = append(opened, conn)
 				}
-				return deaf{conn}, err
+				return &deaf{Conn: conn}, err
 			}
 			broken := goredis.NewClient(&options)
 			t.Cleanup(func() { _ = broken.Close() })
