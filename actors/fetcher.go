@@ -32,6 +32,7 @@ type fetcher struct {
 
 // desk is what a fetcher has in hand. It outlives a restart of the fetcher.
 type desk struct {
+	relay   relay
 	credits []*slot
 	// nudged is set while a nudge is under way.
 	nudged bool
@@ -200,10 +201,11 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	if d.waiting {
 		var waiter backend.Waiter
 		waiter, answer.err = f.waiter()
-		d.abort = t.call(2*idleWait, func(ctx context.Context) {
+		d.abort = t.callBy(d.relay.begin, 2*idleWait, func(ctx context.Context) {
 			if answer.err == nil {
 				answer.reply, answer.err = waiter.Lease(ctx, request, limit)
 			}
+			d.relay.arm()
 			t.system.Root.Send(self, answer)
 		})
 		return
@@ -212,9 +214,10 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	if d.draining {
 		timeout = lastLease
 	}
-	d.abort = t.call(timeout, func(ctx context.Context) {
+	d.abort = t.callBy(d.relay.begin, timeout, func(ctx context.Context) {
 		answer.reply, answer.err = t.config.Backend.Lease(ctx, request)
 		t.heard("lease", answer.err)
+		d.relay.arm()
 		t.system.Root.Send(self, answer)
 	})
 }
@@ -288,6 +291,16 @@ func (f *fetcher) waitFailed(c actor.Context, err error) {
 	t.after(t.config.retry.Delay(d.waitFailures), c.Self(), &leaseAgain{d.token})
 }
 
+// start wakes an executor in the fetcher's own goroutine, after its turn: the job
+// that an idle worker picks up is not to wait for another one.
+func (f *fetcher) start(c actor.Context, s *slot, executor *actor.PID) {
+	s.relay.arm()
+	c.Send(executor, lookMessage)
+	if mailbox := s.relay.disarm(); mailbox != nil {
+		f.desk.relay.begin(func() { s.relay.turns(mailbox, nil) })
+	}
+}
+
 // forsake gives up a call that was not answered: what it may have taken comes back
 // when the lease expires.
 func (f *fetcher) forsake() {
@@ -315,7 +328,11 @@ func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 		d.credits = d.credits[:last]
 		if executor, ok := free.assign(runs[0]); ok {
 			runs = runs[1:]
-			if executor != nil {
+			switch {
+			case executor == nil:
+			case len(leases) == 1:
+				f.start(c, free, executor)
+			default:
 				c.Send(executor, lookMessage)
 			}
 		}

@@ -2,23 +2,24 @@ package actors
 
 import "sync"
 
-// relay is the dispatcher of one slot's executor. It lets the executor, the handler
-// that the executor begins, and the executor again that collects the result, take
-// turns in one goroutine: two changes of goroutine less per job. While a handler
-// runs, messages to the executor are handled in other goroutines, as ever.
+// relay is the dispatcher of one actor. It lets the actor and the work that it
+// begins take turns in one goroutine: the executor of a slot with its handlers, the
+// fetcher and the settler with their calls to the store. That saves two changes of
+// goroutine per piece of work. While work is under way, messages to the actor are
+// handled in other goroutines, as ever.
 type relay struct {
 	*dispatcher
 
 	mu sync.Mutex
-	// handler is to run when the executor has handled its messages.
-	handler func()
-	// armed is set while the goroutine of a handler is about to end and would take
-	// on the executor's mailbox, which is then in mailbox.
+	// work is to be done when the actor has handled its messages.
+	work func()
+	// armed is set while the goroutine of a piece of work is about to end and would
+	// take on the actor's mailbox, which is then in mailbox.
 	armed   bool
 	mailbox func()
 }
 
-// Schedule runs the executor's mailbox.
+// Schedule runs the actor's mailbox.
 func (r *relay) Schedule(mailbox func()) {
 	r.mu.Lock()
 	if r.armed {
@@ -27,53 +28,65 @@ func (r *relay) Schedule(mailbox func()) {
 		return
 	}
 	r.mu.Unlock()
-	r.dispatcher.Schedule(func() { r.turns(mailbox) })
+	r.dispatcher.Schedule(func() { r.turns(mailbox, nil) })
 }
 
-// begin has a handler run after the executor's turn. The executor calls it.
-func (r *relay) begin(handler func()) {
+// begin has work done after the actor's turn, or elsewhere if this turn has begun
+// some already. The actor calls it.
+func (r *relay) begin(work func()) {
 	r.mu.Lock()
-	r.handler = handler
+	first := r.work == nil
+	if first {
+		r.work = work
+	}
 	r.mu.Unlock()
+	if !first {
+		r.dispatcher.Schedule(func() { r.turns(nil, work) })
+	}
 }
 
-// arm offers the executor the goroutine of a handler, which calls it last of all.
+// arm offers the actor the goroutine of a piece of work, which calls it last of
+// all, before it sends the message that is to be handled.
 func (r *relay) arm() {
 	r.mu.Lock()
 	r.armed = true
 	r.mu.Unlock()
 }
 
-func (r *relay) turns(mailbox func()) {
-	running := false
+// turns takes turns: the mailbox if there is one, else the work.
+func (r *relay) turns(mailbox, work func()) {
+	working := false
 	defer func() { // a handler may end its goroutine
-		if running {
+		if working {
 			if mailbox := r.disarm(); mailbox != nil {
 				r.Schedule(mailbox)
 			}
 		}
 	}()
-	for mailbox != nil {
-		mailbox()
-		handler := r.takeHandler()
-		if handler == nil {
+	for {
+		if mailbox != nil {
+			mailbox()
+			work = r.takeWork()
+		}
+		if work == nil {
 			return
 		}
-		running = true
-		handler()
-		running = false
-		mailbox = r.disarm()
+		working = true
+		work()
+		working = false
+		mailbox, work = r.disarm(), nil
 	}
 }
 
-func (r *relay) takeHandler() func() {
+func (r *relay) takeWork() func() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	handler := r.handler
-	r.handler = nil
-	return handler
+	work := r.work
+	r.work = nil
+	return work
 }
 
+// disarm returns the mailbox that came since arm, to be run by the caller.
 func (r *relay) disarm() (mailbox func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -23,6 +23,7 @@ type settler struct {
 
 // outbox is what a settler has to do. It outlives a restart of the settler.
 type outbox struct {
+	relay   relay
 	pending []*run
 	// nudged is set while a nudge is under way.
 	nudged   bool
@@ -104,12 +105,13 @@ func (s *settler) commit(c actor.Context) {
 	t, self := s.tree, c.Self()
 	s.box.calling = true
 	request := t.settleRequest(s.box.call, s.box.inFlight)
-	t.call(callTimeout, func(ctx context.Context) {
+	t.callBy(s.box.relay.begin, callTimeout, func(ctx context.Context) {
 		results, err := t.config.Backend.Settle(ctx, request)
 		if err == nil {
 			err = checkAnswers(len(results), len(request.Settlements))
 		}
 		t.heard("settle", err)
+		s.box.relay.arm()
 		t.system.Root.Send(self, &committed{call: request.Call, results: results, err: err})
 	})
 }

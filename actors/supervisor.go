@@ -99,16 +99,16 @@ func (s *supervisor) noteFault() {
 func (s *supervisor) start(c actor.Context) {
 	t := s.tree
 	t.supervisor = c.Self()
-	child := func(name string, producer func() actor.Actor) *actor.PID {
-		pid, err := c.SpawnNamed(t.props(producer), name)
+	child := func(name string, producer func() actor.Actor, options ...actor.PropsOption) *actor.PID {
+		pid, err := c.SpawnNamed(t.props(producer, options...), name)
 		if err != nil {
 			panic(fmt.Errorf("spawn %s: %w", name, err))
 		}
 		s.alive[pid.Id] = true
 		return pid
 	}
-	t.settler = child("settler", func() actor.Actor { return &settler{tree: t, box: s.box} })
-	t.fetcher = child("fetcher", func() actor.Actor { return &fetcher{tree: t, desk: s.desk} })
+	t.settler = child("settler", func() actor.Actor { return &settler{tree: t, box: s.box} }, actor.WithDispatcher(&s.box.relay))
+	t.fetcher = child("fetcher", func() actor.Actor { return &fetcher{tree: t, desk: s.desk} }, actor.WithDispatcher(&s.desk.relay))
 	t.keeper = child("keeper", func() actor.Actor { return &keeper{tree: t} })
 	t.accepting.Store(true)
 	t.pool = child("pool", func() actor.Actor { return &pool{tree: t, roster: s.roster} })

@@ -65,10 +65,15 @@ type tree struct {
 // call runs f in a goroutine of its own: no actor waits for the backend. abort
 // ends f's context before its time.
 func (t *tree) call(timeout time.Duration, f func(ctx context.Context)) (abort context.CancelFunc) {
+	return t.callBy(t.dispatch.Schedule, timeout, f)
+}
+
+// callBy is call for actors that have a relay, which has the work done.
+func (t *tree) callBy(schedule func(func()), timeout time.Duration, f func(ctx context.Context)) (abort context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(t.callContext, timeout)
 	t.calls.Add(1)
 	late := time.AfterFunc(2*timeout, func() { t.stuck.Add(1) })
-	t.dispatch.Schedule(func() {
+	schedule(func() {
 		defer t.calls.Done()
 		defer func() {
 			if !late.Stop() {

@@ -51,7 +51,10 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 	if !t.door.open() {
 		return fail(actor.ErrNameExists)
 	}
-	root := &supervisor{tree: t, desk: &desk{}, roster: t.roster, box: &outbox{}, alive: map[string]bool{}}
+	root := &supervisor{
+		tree: t, roster: t.roster, alive: map[string]bool{},
+		desk: &desk{relay: relay{dispatcher: t.dispatch}}, box: &outbox{relay: relay{dispatcher: t.dispatch}},
+	}
 	props := t.props(func() actor.Actor { return root }, actor.WithGuardian(lastResort))
 	if _, err := system.Root.SpawnNamed(props, t.door.supervisor.Id); err != nil {
 		t.door.discard()
