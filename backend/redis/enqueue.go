@@ -88,9 +88,16 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 		l.at = append(l.at, i)
 	}
 	for _, l := range loads {
-		if err := b.board(l.tag, l.cargo); err != nil {
+		pilot, err := b.board(l.tag, l.cargo)
+		switch {
+		case err != nil:
 			l.cargo.err = err
 			close(l.cargo.done)
+		case !pilot:
+		case len(loads) == 1 && ctx.Done() == nil:
+			b.fly(l.tag) // whose ctx may end does not wait for the store
+		default:
+			go b.flyOn(l.tag)
 		}
 	}
 

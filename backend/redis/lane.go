@@ -14,7 +14,8 @@ import (
 )
 
 // lane carries the enqueues of one tag: one flight at a time, with all that
-// piled up while the one before was in the air. Each flight has a number, and
+// piled up while the one before was in the air. Who finds the lane free may carry the
+// flight itself. Each flight has a number, and
 // the store remembers the last one and its answer, so that a flight can be
 // repeated after a lost reply.
 type lane struct {
@@ -42,20 +43,20 @@ const (
 	flightBytes = 4 << 20
 )
 
-// board hands cargo over to the lane.
-func (b *Backend) board(t *tag, c *cargo) error {
+// board hands cargo over to the lane. If nothing is in the air, the caller is to
+// fly.
+func (b *Backend) board(t *tag, c *cargo) (pilot bool, err error) {
 	l := &t.lane
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.flying {
 		if err := b.begin(); err != nil {
-			return err
+			return false, err
 		}
-		l.flying = true
-		go b.fly(t)
+		l.flying, pilot = true, true
 	}
 	l.pending = append(l.pending, c)
-	return nil
+	return pilot, nil
 }
 
 // unboard takes back cargo that has not left yet.
@@ -70,79 +71,96 @@ func (t *tag) unboard(c *cargo) {
 	}
 }
 
-// fly carries flights until nothing is left.
+// fly carries the flight that its caller has boarded. What piled up meanwhile is
+// for flyOn.
 func (b *Backend) fly(t *tag) {
-	defer b.running.Done()
-	l := &t.lane
-	for first := true; ; first = false {
-		if !first {
-			// Those who were just answered may enqueue again and come along.
-			runtime.Gosched()
-		}
-		l.mu.Lock()
-		n, jobs, size := 0, 0, 0
-		for n < len(l.pending) {
-			c := l.pending[n]
-			if n > 0 && (jobs+len(c.args)/3 > flightJobs || size+c.size > flightBytes) {
-				break
-			}
-			jobs, size, n = jobs+len(c.args)/3, size+c.size, n+1
-		}
-		if n == 0 {
-			l.flying = false
-			l.pending = nil
-			l.mu.Unlock()
-			return
-		}
-		cargos := l.pending[:n:n]
-		l.pending = l.pending[n:]
-		if l.producer == "" {
-			l.producer = rand.Text()
-		}
-		l.flight++
-		flight := l.flight
-		l.mu.Unlock()
+	if b.flight(t) {
+		go b.flyOn(t)
+	} else {
+		b.running.Done()
+	}
+}
 
-		call := t.call(enqueueScript, "e:"+l.producer, 4+2*jobs)
-		call.add(strconv.FormatUint(flight, 10), memory.Milliseconds())
-		// Jobs that follow each other and are due alike are a group.
-		when, size, members := "", 0, 0 // size is where the size of the group is
-		for _, c := range cargos {
-			for i := 0; i < len(c.args); i += 3 {
-				if due := c.args[i+1].(string); members == 0 || due != when {
-					when, size, members = due, len(call.args)+1, 0
-					call.add(c.args[i+1], 0)
-				}
-				members++
-				call.args[size] = members
-				call.add(c.args[i], c.args[i+2])
-			}
+// flyOn carries flights until nothing is left.
+func (b *Backend) flyOn(t *tag) {
+	defer b.running.Done()
+	for more := true; more; {
+		// Those who were just answered may enqueue again and come along.
+		runtime.Gosched()
+		more = b.flight(t)
+	}
+}
+
+// flight carries one flight. It reports whether more is waiting; if not, the lane
+// is free.
+func (b *Backend) flight(t *tag) (more bool) {
+	l := &t.lane
+	l.mu.Lock()
+	n, jobs, size := 0, 0, 0
+	for n < len(l.pending) {
+		c := l.pending[n]
+		if n > 0 && (jobs+len(c.args)/3 > flightJobs || size+c.size > flightBytes) {
+			break
 		}
-		letters, err := b.flyOnce(call, size)
-		if err == nil && len(letters) != jobs {
-			err = fmt.Errorf("%w: %d answers to %d jobs", backend.ErrUnavailable, len(letters), jobs)
-		}
-		t.left.Store(-1)
-		for _, c := range cargos {
-			if err == nil {
-				n := len(c.args) / 3
-				c.letters, letters = letters[:n], letters[n:]
+		jobs, size, n = jobs+len(c.args)/3, size+c.size, n+1
+	}
+	cargos := l.pending[:n:n]
+	l.pending = l.pending[n:]
+	if n == 0 { // those who waited were taken back
+		l.flying, l.pending = false, nil
+		l.mu.Unlock()
+		return false
+	}
+	if l.producer == "" {
+		l.producer = rand.Text()
+	}
+	l.flight++
+	flight := l.flight
+	l.mu.Unlock()
+
+	call := t.call(enqueueScript, "e:"+l.producer, 4+2*jobs)
+	call.add(strconv.FormatUint(flight, 10), memory.Milliseconds())
+	// Jobs that follow each other and are due alike are a group.
+	when, size, members := "", 0, 0 // size is where the size of the group is
+	for _, c := range cargos {
+		for i := 0; i < len(c.args); i += 3 {
+			if due := c.args[i+1].(string); members == 0 || due != when {
+				when, size, members = due, len(call.args)+1, 0
+				call.add(c.args[i+1], 0)
 			}
+			members++
+			call.args[size] = members
+			call.add(c.args[i], c.args[i+2])
+		}
+	}
+	letters, err := b.flyOnce(call, size)
+	if err == nil && len(letters) != jobs {
+		err = fmt.Errorf("%w: %d answers to %d jobs", backend.ErrUnavailable, len(letters), jobs)
+	}
+	t.left.Store(-1)
+	for _, c := range cargos {
+		if err == nil {
+			n := len(c.args) / 3
+			c.letters, letters = letters[:n], letters[n:]
+		}
+		c.err = err
+		close(c.done)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if errors.Is(err, backend.ErrUnavailable) {
+		// Those who boarded meanwhile have waited as long as they should.
+		for _, c := range l.pending {
 			c.err = err
 			close(c.done)
 		}
-		if errors.Is(err, backend.ErrUnavailable) {
-			// Those who boarded meanwhile have waited as long as they should.
-			l.mu.Lock()
-			waiting := l.pending
-			l.pending = nil
-			l.mu.Unlock()
-			for _, c := range waiting {
-				c.err = err
-				close(c.done)
-			}
-		}
+		l.pending = nil
 	}
+	l.flying = len(l.pending) > 0
+	if !l.flying {
+		l.pending = nil
+	}
+	return l.flying
 }
 
 // flyOnce carries one flight and repeats it, under the same number, while the
@@ -185,6 +203,11 @@ func (b *Backend) collect(ctx context.Context, t *tag, c *cargo) error {
 		return c.err
 	case <-ctx.Done():
 		t.unboard(c)
-		return ended(ctx)
+		select {
+		case <-c.done:
+			return c.err // it has been answered as well
+		default:
+			return ended(ctx)
+		}
 	}
 }
