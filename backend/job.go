@@ -99,6 +99,9 @@ type NewJob struct {
 	// At is the instant at which it is due; used when Delay is 0. An instant
 	// in the past means now.
 	At time.Time
+	// Fresh says that the id was made at random for this very call, so that a
+	// store need not look whether it is held already.
+	Fresh bool
 }
 
 // Receipt says what an enqueue did with one job.

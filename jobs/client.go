@@ -19,6 +19,8 @@ type Client struct {
 	backend  backend.Backend
 	registry *Registry
 	enqueue  EnqueueFunc
+	// plain is set if no middleware could enqueue a job twice, or change its id.
+	plain bool
 }
 
 // ClientConfig configures a [Client].
@@ -38,7 +40,9 @@ func NewClient(b backend.Backend, config ClientConfig) (*Client, error) {
 	if r == nil {
 		r = NewRegistry()
 	}
-	return &Client{backend: b, registry: r, enqueue: chainEnqueue(r.enqueue, b.Enqueue)}, nil
+	return &Client{
+		backend: b, registry: r, plain: len(r.enqueue) == 0, enqueue: chainEnqueue(r.enqueue, b.Enqueue),
+	}, nil
 }
 
 // Item is one job for [Client.EnqueueMany].
@@ -136,6 +140,7 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 	}
 	if job.ID == "" {
 		job.ID = newID(now)
+		job.Fresh = c.plain
 	}
 	codec := c.registry.encoding
 	if job.Payload, err = encode(codec, "payload", name, args); err != nil {

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,43 @@ var enqueueTests = []test{
 		lease := k.worker("w").leaseOne("a")
 		require.Equal(k, stored(info.Job), stored(lease.Job))
 		require.Equal(k, 1, lease.Attempt())
+	}},
+	{"jobs whose ids are fresh are stored as others are", func(k *kit) {
+		before := time.Now().Add(-50 * time.Millisecond)
+		var want []string
+		for round, group := range [][]string{named("a", 3), named("b", 1100), named("c", 2)} {
+			jobs := make([]backend.NewJob, len(group))
+			for i, id := range group {
+				jobs[i] = job(id, priority(i%5-2), func(j *backend.NewJob) { j.Fresh = true })
+			}
+			switch round {
+			case 0:
+				jobs[1].Delay = never
+			case 2:
+				jobs[0].Fresh = false // the order is kept all the same
+				jobs[1].Priority = jobs[0].Priority
+			}
+			for i, r := range k.enqueue(jobs...) {
+				state := backend.StateWaiting
+				if jobs[i].Delay > 0 {
+					state = backend.StateScheduled
+				}
+				require.Equal(k, state, r.State)
+				require.False(k, r.Existing)
+			}
+			want = append(want, group...)
+		}
+		for _, id := range []string{"a00000", "b00007", "c00001"} {
+			info := k.get(id)
+			require.WithinRange(k, info.EnqueuedAt, before, time.Now().Add(50*time.Millisecond))
+			require.True(k, info.DueAt.Equal(info.EnqueuedAt))
+			require.Equal(k, "payload of "+id, string(info.Payload))
+		}
+		got := leased(k.worker("w").lease(2000))
+		require.Len(k, got, len(want)-1)
+		require.Less(k, slices.Index(got, "c00000"), slices.Index(got, "c00001"))
+		require.Equal(k, "b00004", got[0], "the highest priority comes first")
+		k.requireState(backend.StateScheduled, "a00001")
 	}},
 	{"EnqueuedAt and DueAt of the caller are not believed", func(k *kit) {
 		n := job("a")

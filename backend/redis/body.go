@@ -16,8 +16,8 @@ import (
 )
 
 // The body of a job is what its producer said, in the wire format of protocol
-// buffers, with only the fields that are not zero. Before it the script puts
-// headerSize bytes: 3 bits of level (0 lowest to 4 highest) and 45 bits of the
+// buffers, with only the fields that are not zero. Before it stand headerSize
+// bytes, put there by the script or here: 3 bits of level (0 lowest to 4 highest) and 45 bits of the
 // time of the enqueue in milliseconds. Fields that are not known are skipped, so
 // that an older worker reads what a newer one wrote.
 const headerSize = 6
@@ -38,10 +38,14 @@ const (
 	fieldAt
 )
 
-// envelope encodes a job, without the header.
-func envelope(j *backend.NewJob) []byte {
-	size := len(j.Kind) + len(j.Payload) + 16
-	b := make([]byte, 0, size)
+// envelope encodes a job: with the header if the time of the enqueue, in Unix
+// milliseconds, is given, else without.
+func envelope(j *backend.NewJob, at int64) []byte {
+	b := make([]byte, 0, headerSize+len(j.Kind)+len(j.Payload)+16)
+	if at != 0 {
+		at |= int64(j.Priority+2) << 45
+		b = append(b, byte(at>>40), byte(at>>32), byte(at>>24), byte(at>>16), byte(at>>8), byte(at))
+	}
 	text := func(field protowire.Number, s string) {
 		if s != "" {
 			b = protowire.AppendTag(b, field, protowire.BytesType)

@@ -32,7 +32,7 @@ func TestABodyIsReadAsItWasWritten(t *testing.T) {
 	job := fullJob()
 	now := time.UnixMilli(1_790_000_000_123)
 	var read backend.Job
-	require.NoError(t, decodeBody(header(3, now)+string(envelope(&job)), &read))
+	require.NoError(t, decodeBody(header(3, now)+string(envelope(&job, 0)), &read))
 	want := job.Job
 	want.EnqueuedAt, want.DueAt = now, now.Add(time.Minute)
 	require.Equal(t, want, read)
@@ -41,12 +41,12 @@ func TestABodyIsReadAsItWasWritten(t *testing.T) {
 func TestASmallBodyFitsItsSizeClass(t *testing.T) {
 	t.Parallel()
 	job := backend.NewJob{Job: backend.Job{Kind: "send-welcome", Payload: []byte(strings.Repeat("x", 100))}}
-	require.LessOrEqual(t, headerSize+len(envelope(&job)), 124)
+	require.LessOrEqual(t, headerSize+len(envelope(&job, 0)), 124)
 }
 
 func FuzzBody(f *testing.F) {
 	job := fullJob()
-	f.Add(header(2, time.Now()) + string(envelope(&job)))
+	f.Add(header(2, time.Now()) + string(envelope(&job, 0)))
 	f.Add("")
 	f.Add("\xff\xff\xff\xff\xff\xff\x0a\xff")
 	f.Fuzz(func(t *testing.T, body string) {
@@ -57,7 +57,7 @@ func FuzzBody(f *testing.F) {
 		}
 		again := backend.NewJob{Job: job}
 		var second backend.Job
-		require.NoError(t, decodeBody(body[:headerSize]+string(envelope(&again)), &second))
+		require.NoError(t, decodeBody(body[:headerSize]+string(envelope(&again, 0)), &second))
 		require.Equal(t, job.Kind, second.Kind)
 		require.Equal(t, string(job.Payload), string(second.Payload))
 	})

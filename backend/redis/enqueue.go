@@ -64,6 +64,7 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 	}
 	var loads []*load
 	byTag := map[*tag]*load{}
+	fresh := allFresh(jobs)
 	for i := range jobs {
 		job := &jobs[i]
 		receipts[i].Queue, receipts[i].ID = job.Queue, job.ID
@@ -82,8 +83,14 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 			byTag[t] = l
 			loads = append(loads, l)
 		}
-		body := envelope(job)
-		l.cargo.args = append(l.cargo.args, job.ID, when(job), body)
+		due, enqueued := when(job), int64(0)
+		if fresh && len(due) == 1 {
+			if enqueued = t.clock.now(); enqueued != 0 {
+				due = whole[job.Priority+2]
+			}
+		}
+		body := envelope(job, enqueued)
+		l.cargo.args = append(l.cargo.args, job.ID, due, body)
 		l.cargo.size += len(body) + len(job.ID)
 		l.at = append(l.at, i)
 	}
@@ -122,6 +129,22 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 	}
 	return receipts, failed
 }
+
+// allFresh reports whether all jobs of a call are new for certain and none names an
+// instant, which may have passed: the script would put those that are not behind the
+// others.
+func allFresh(jobs []backend.NewJob) bool {
+	for i := range jobs {
+		if !jobs[i].Fresh || !jobs[i].At.IsZero() {
+			return false
+		}
+	}
+	return true
+}
+
+// whole is when of the jobs whose ids are fresh, whose bodies have their headers
+// and which are due at once, by level.
+var whole = [levels]string{"0!", "1!", "2!", "3!", "4!"}
 
 // when says to the script at which level and when a job is due.
 func when(job *backend.NewJob) string {

@@ -133,7 +133,7 @@ func (b *Backend) flight(t *tag) (more bool) {
 			call.add(c.args[i], c.args[i+2])
 		}
 	}
-	letters, err := b.flyOnce(call, size)
+	letters, err := b.flyOnce(t, call, size)
 	if err == nil && len(letters) != jobs {
 		err = fmt.Errorf("%w: %d answers to %d jobs", backend.ErrUnavailable, len(letters), jobs)
 	}
@@ -165,7 +165,7 @@ func (b *Backend) flight(t *tag) (more bool) {
 
 // flyOnce carries one flight and repeats it, under the same number, while the
 // time for it lasts.
-func (b *Backend) flyOnce(c *call, size int) (string, error) {
+func (b *Backend) flyOnce(t *tag, c *call, size int) (string, error) {
 	limit := b.config.Timeout + time.Duration(size)*time.Second/perSecond
 	ctx := within(b.ctx, limit)
 	pause := 10 * time.Millisecond
@@ -175,11 +175,12 @@ func (b *Backend) flyOnce(c *call, size int) (string, error) {
 		do(ctx, b.client, []*call{c})
 		reply, err := c.result()
 		if err == nil {
-			letters, ok := reply.(string)
-			if !ok {
+			answer, ok := reply.([]any)
+			if !ok || len(answer) != 2 {
 				return "", fmt.Errorf("%w: the store answered %T", backend.ErrUnavailable, reply)
 			}
-			return letters, nil
+			t.clock.set(asInt(answer[0]))
+			return asString(answer[1]), nil
 		}
 		err = classify(err)
 		if deadline, _ := ctx.Deadline(); try == 3 || !errors.Is(err, backend.ErrUnavailable) || time.Until(deadline) < pause {

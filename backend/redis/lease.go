@@ -238,6 +238,7 @@ func (b *Backend) look(t *tag, c *call) (*shot, error) {
 	if dropped := s.dropped(reply); dropped > 0 {
 		b.log.Error("ids were dropped whose jobs are not stored any more", "queue", t.queue, "dropped", dropped)
 	}
+	t.clock.set(s.now)
 	t.left.Store(s.left)
 	t.seenAt.Store(time.Now().UnixMilli())
 	return s, nil

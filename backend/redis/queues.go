@@ -25,6 +25,7 @@ type tag struct {
 	base  string // what every key begins with
 	heads [][]any
 	lane  lane
+	clock serverClock
 	// left is how many jobs the last lease left behind, and seenAt when that
 	// was; unknown if it is negative.
 	left   atomic.Int64
