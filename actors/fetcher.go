@@ -14,8 +14,8 @@ import (
 
 // fetcher turns demand into leases. It takes free slots, each of which is a
 // credit, and has at most one Lease call in flight, which asks for as many jobs
-// as there are credits: while it is in flight credits pile up, so batches grow
-// under load. When there is nothing to lease the call waits: it is answered when a
+// as there are credits, and for what is to be in stock: while it is in flight
+// credits pile up, so batches grow under load. When there is nothing to lease the call waits: it is answered when a
 // job is enqueued or becomes due, or when idleWait has passed.
 //
 // It assigns runs to slots and tells their executors. It takes hush and Resume,
@@ -34,6 +34,7 @@ type fetcher struct {
 type desk struct {
 	relay   relay
 	credits []*slot
+	stock   stock
 	// nudged is set while a nudge is under way.
 	nudged bool
 	// token is that of the call in flight or to be repeated; empty if there is
@@ -105,8 +106,12 @@ func (f *fetcher) Receive(c actor.Context) {
 	d := f.desk
 	switch m := c.Message().(type) {
 	case *slot:
+		if !m.assigned.IsZero() {
+			d.stock.freed(time.Since(m.assigned))
+		}
 		d.credits = append(d.credits, m)
-		if !d.nudged {
+		f.serve(c, false)
+		if !d.nudged && (len(d.credits) > 0 || d.stock.missing() > 0) {
 			d.nudged = true
 			c.Send(c.Self(), nudgeMessage)
 		}
@@ -131,13 +136,17 @@ func (f *fetcher) Receive(c actor.Context) {
 		if d.waiting && d.asked > len(d.credits) {
 			f.nudge()
 		}
+	case *lookAtStock:
+		f.lookAtStock(c)
 	case *hush:
 		d.quiet = true
+		f.tree.handBack(d.stock.clear())
 		f.stopWaiting(c)
 	case *Resume:
 		d.quiet, d.empty = false, false
 	case *drain:
 		d.draining = true
+		f.tree.handBack(d.stock.clear())
 		f.stopWaiting(c)
 	case *lastOrder:
 		d.last = true
@@ -161,10 +170,12 @@ func (f *fetcher) advance(c actor.Context) {
 		// one call at a time
 	case d.draining:
 		c.Stop(c.Self())
-	case d.quiet || len(d.credits) == 0:
+	case d.quiet:
 	case d.empty:
-		f.wait(c)
-	default:
+		if len(d.credits) > 0 {
+			f.wait(c)
+		}
+	case len(d.credits) > 0 || d.stock.missing() > 0:
 		f.lease(c, 0)
 	}
 }
@@ -186,8 +197,13 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	if d.token == "" {
 		d.calls++
 		d.token = t.worker + "." + strconv.FormatUint(d.calls, 36)
-		d.asked = min(len(d.credits), backend.MaxBatch)
+		d.asked = len(d.credits)
+		if !d.empty {
+			d.asked += d.stock.missing()
+		}
+		d.asked = min(d.asked, backend.MaxBatch)
 		d.failures = 0
+		d.stock.called()
 	}
 	request := backend.LeaseRequest{
 		Worker: t.worker, Token: d.token, Queues: t.config.Queues,
@@ -228,6 +244,9 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 		return
 	}
 	d.calling, d.waiting, d.abort = false, false, nil
+	if !m.waited {
+		d.stock.answered(t.roster.count())
+	}
 	switch {
 	case m.err != nil && m.waited:
 		f.waitFailed(c, m.err)
@@ -312,8 +331,8 @@ func (f *fetcher) forsake() {
 	d.token = ""
 }
 
-// assign gives leases to free slots, and hands back those for which there is
-// none any more.
+// assign gives leases to free slots. What is over goes into stock if it was asked
+// for that, else back.
 func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 	if len(leases) == 0 {
 		return
@@ -321,23 +340,61 @@ func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 	t, d := f.tree, f.desk
 	t.tally.leased(len(leases))
 	runs := t.ledger.open(leases)
-	for len(runs) > 0 && len(d.credits) > 0 && !d.quiet && !d.draining {
+	if d.quiet || d.draining {
+		t.handBack(runs)
+		return
+	}
+	d.stock.runs = append(d.stock.runs, runs...)
+	f.serve(c, len(leases) == 1)
+	if over := len(d.stock.runs) - d.stock.target(); over > 0 {
+		kept := len(d.stock.runs) - over
+		t.handBack(d.stock.runs[kept:])
+		d.stock.runs = d.stock.runs[:kept]
+	}
+	if len(d.stock.runs) > 0 && !d.stock.watched {
+		d.stock.watched = true
+		t.after(stockTime, c.Self(), &lookAtStock{})
+	}
+}
+
+// serve gives what is in stock to free slots. One that comes alone is begun without
+// delay.
+func (f *fetcher) serve(c actor.Context, alone bool) {
+	d, now := f.desk, time.Now()
+	for len(d.credits) > 0 && len(d.stock.runs) > 0 {
 		last := len(d.credits) - 1
 		free := d.credits[last]
 		d.credits[last] = nil
 		d.credits = d.credits[:last]
-		if executor, ok := free.assign(runs[0]); ok {
-			runs = runs[1:]
-			switch {
-			case executor == nil:
-			case len(leases) == 1:
-				f.start(c, free, executor)
-			default:
-				c.Send(executor, lookMessage)
-			}
+		executor, ok := free.assign(d.stock.runs[0])
+		if !ok {
+			continue
+		}
+		free.assigned = now
+		d.stock.take()
+		switch {
+		case executor == nil:
+		case alone:
+			f.start(c, free, executor)
+		default:
+			c.Send(executor, lookMessage)
 		}
 	}
-	t.handBack(runs)
+}
+
+// lookAtStock hands back what nobody takes.
+func (f *fetcher) lookAtStock(c actor.Context) {
+	d := f.desk
+	d.stock.watched = false
+	if len(d.stock.runs) == 0 {
+		return
+	}
+	if d.stock.idle() {
+		f.tree.handBack(d.stock.clear())
+		return
+	}
+	d.stock.watched = true
+	f.tree.after(stockTime, c.Self(), &lookAtStock{})
 }
 
 // waiter returns the waiter and makes it where there is none.

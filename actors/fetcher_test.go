@@ -239,8 +239,68 @@ func TestLessonOneLeaseAsksForAsManyJobsAsThereAreFreeExecutors(t *testing.T) {
 		require.EqualValues(t, 500, r.counts()[backend.StateCompleted])
 		require.LessOrEqual(t, r.faulty.count("lease"), 20)
 		for _, request := range r.faulty.leases() {
-			require.LessOrEqual(t, request.Max, 100)
+			require.LessOrEqual(t, request.Max, 100+4*100, "what is leased ahead is bounded")
 		}
+	})
+}
+
+// slowLease makes each Lease take a millisecond.
+func slowLease(_ context.Context, call func() error) error {
+	<-time.After(time.Millisecond)
+	return call()
+}
+
+// Whoever prefetches by a fixed number keeps jobs from workers that are free.
+func TestLessonNoJobIsLeasedAheadOfExecutorsThatAreBusyForLong(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newStore(t)
+		r.faulty.on(slowLease, "lease")
+		r.enqueue(100)
+		r.start(func(context.Context, *jobs.Job[task]) error { <-time.After(time.Second); return nil }, concurrency(10))
+		for range 9 {
+			pause(500 * time.Millisecond)
+			require.EqualValues(t, 10, r.counts()[backend.StateRunning])
+			pause(500 * time.Millisecond)
+		}
+	})
+}
+
+func TestJobsAreLeasedAheadOfExecutorsThatAreBusyForAMoment(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newStore(t)
+		r.faulty.on(slowLease, "lease")
+		r.enqueue(1000)
+		start := time.Now()
+		r.start(func(context.Context, *jobs.Job[task]) error { <-time.After(time.Millisecond); return nil }, concurrency(10))
+		for r.counts()[backend.StateCompleted] < 1000 {
+			pause(time.Millisecond)
+		}
+		require.Less(t, time.Since(start), 150*time.Millisecond, "with ten jobs per call and none ahead it would be 200")
+	})
+}
+
+func TestWhatWasLeasedAheadIsHandedBackWhenJobsBecomeLong(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var c crowd
+		r := newStore(t)
+		r.faulty.on(slowLease, "lease")
+		r.enqueue(1000)
+		r.start(func(_ context.Context, job *jobs.Job[task]) error {
+			defer c.enter()()
+			if job.Args.N < 500 {
+				<-time.After(time.Millisecond)
+			} else {
+				<-time.After(time.Minute)
+			}
+			return nil
+		}, concurrency(10))
+		pause(time.Second)
+		require.EqualValues(t, 10, r.counts()[backend.StateRunning])
+		require.EqualValues(t, 490, r.counts()[backend.StateWaiting])
+		require.Positive(t, r.worker.Status().Counts.HandedBack)
+		pause(time.Minute)
+		require.Equal(t, []string{"520", "521", "522"}, r.ids(backend.StateWaiting)[:3], "in their old order")
+		require.Equal(t, 520, c.runs())
 	})
 }
 

@@ -113,6 +113,13 @@ func (r *roster) all() []*slot {
 	return append(append([]*slot(nil), r.slots...), r.retired...)
 }
 
+// count returns the number of slots.
+func (r *roster) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.slots)
+}
+
 func (r *roster) size() (slots, busy int) {
 	list := r.list()
 	for _, s := range list {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
@@ -15,6 +16,8 @@ import (
 type slot struct {
 	number int
 	relay  relay
+	// assigned is when the fetcher last gave it a run; the fetcher's.
+	assigned time.Time
 
 	mu    sync.Mutex
 	stage stage
