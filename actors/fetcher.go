@@ -140,13 +140,13 @@ func (f *fetcher) Receive(c actor.Context) {
 		f.lookAtStock(c)
 	case *hush:
 		d.quiet = true
-		f.tree.handBack(d.stock.clear())
+		f.tree.handBack(d.stock.clear(), endingSettled)
 		f.stopWaiting(c)
 	case *Resume:
 		d.quiet, d.empty = false, false
 	case *drain:
 		d.draining = true
-		f.tree.handBack(d.stock.clear())
+		f.tree.handBack(d.stock.clear(), endingSettled)
 		f.stopWaiting(c)
 	case *lastOrder:
 		d.last = true
@@ -331,8 +331,7 @@ func (f *fetcher) forsake() {
 	d.token = ""
 }
 
-// assign gives leases to free slots. What is over goes into stock if it was asked
-// for that, else back.
+// assign gives leases to free slots; what is over stays in stock.
 func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 	if len(leases) == 0 {
 		return
@@ -341,16 +340,11 @@ func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 	t.tally.leased(len(leases))
 	runs := t.ledger.open(leases)
 	if d.quiet || d.draining {
-		t.handBack(runs)
+		t.handBack(runs, endingSettled)
 		return
 	}
-	d.stock.runs = append(d.stock.runs, runs...)
+	d.stock.put(runs)
 	f.serve(c, len(leases) == 1)
-	if over := len(d.stock.runs) - d.stock.target(); over > 0 {
-		kept := len(d.stock.runs) - over
-		t.handBack(d.stock.runs[kept:])
-		d.stock.runs = d.stock.runs[:kept]
-	}
 	if len(d.stock.runs) > 0 && !d.stock.watched {
 		d.stock.watched = true
 		t.after(stockTime, c.Self(), &lookAtStock{})
@@ -390,7 +384,7 @@ func (f *fetcher) lookAtStock(c actor.Context) {
 		return
 	}
 	if d.stock.idle() {
-		f.tree.handBack(d.stock.clear())
+		f.tree.handBack(d.stock.clear(), endingReturned)
 		return
 	}
 	d.stock.watched = true

@@ -14,7 +14,8 @@ import (
 // when the store has confirmed its end:
 //
 //	Leased = Completed + Retried + Dead + Cancelled + Snoozed + Blocked +
-//	         HandedBack + Interrupted + Abandoned + Lost + Unconfirmed + running
+//	         HandedBack + Returned + Interrupted + Abandoned + Lost + Unconfirmed +
+//	         running
 type Counts struct {
 	// Leased counts the jobs that the store handed to this worker.
 	Leased int `json:"leased"`
@@ -32,6 +33,9 @@ type Counts struct {
 	Blocked int `json:"blocked"`
 	// HandedBack had not started, and are back at the front of their queue.
 	HandedBack int `json:"handed_back"`
+	// Returned were leased ahead, for executors that were busy for longer than
+	// expected, and are back at the front of their queue for other workers.
+	Returned int `json:"returned"`
 	// Interrupted had started, ended because their context was cancelled by the
 	// stop, and are back at the front of their queue.
 	Interrupted int `json:"interrupted"`
@@ -51,7 +55,7 @@ func (c Counts) Failed() int { return c.Retried + c.Dead }
 // Ended sums up all that are not running.
 func (c Counts) Ended() int {
 	return c.Completed + c.Retried + c.Dead + c.Cancelled + c.Snoozed + c.Blocked +
-		c.HandedBack + c.Interrupted + c.Abandoned + c.Lost + c.Unconfirmed
+		c.HandedBack + c.Returned + c.Interrupted + c.Abandoned + c.Lost + c.Unconfirmed
 }
 
 // Ref names a job.
@@ -115,8 +119,8 @@ func (c Counts) parts() []part {
 	return []part{
 		{"completed", c.Completed}, {"retried", c.Retried}, {"dead", c.Dead},
 		{"cancelled", c.Cancelled}, {"snoozed", c.Snoozed}, {"blocked", c.Blocked},
-		{"handed back", c.HandedBack}, {"interrupted", c.Interrupted},
-		{"abandoned", c.Abandoned}, {"lost", c.Lost}, {"unconfirmed", c.Unconfirmed},
+		{"handed back", c.HandedBack}, {"returned", c.Returned},
+		{"interrupted", c.Interrupted}, {"abandoned", c.Abandoned}, {"lost", c.Lost}, {"unconfirmed", c.Unconfirmed},
 	}
 }
 
@@ -172,6 +176,8 @@ func (t *tally) count(r *run, result *backend.SettleResult) {
 		t.abandoned = append(t.abandoned, r.ref())
 	case r.ending == endingInterrupted:
 		c.Interrupted++
+	case r.ending == endingReturned:
+		c.Returned++
 	default:
 		switch r.settlement.Outcome {
 		case backend.OutcomeCompleted:

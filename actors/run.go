@@ -44,6 +44,7 @@ const (
 	endingSettled ending = iota
 	endingInterrupted
 	endingAbandoned
+	endingReturned
 )
 
 func (r *run) ref() Ref {

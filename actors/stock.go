@@ -13,6 +13,7 @@ type stock struct {
 	// a call takes and of how long an executor has a job; 0 if not known.
 	width     int
 	call, job time.Duration
+	size      int64     // of a payload, in bytes, as an average too
 	began     time.Time // of the call in flight
 	// taken counts what was taken, seen is what it was at the last look.
 	taken, seen int
@@ -24,8 +25,9 @@ const (
 	// stockTime is how long at least, and twice that at most, a job stays in a stock
 	// from which nothing is taken. Then it is handed back for others.
 	stockTime = 50 * time.Millisecond
-	// stockDepth bounds the stock, in jobs per executor.
+	// stockDepth bounds the stock in jobs per executor, stockBytes in bytes.
 	stockDepth = 4
+	stockBytes = 4 << 20
 )
 
 type lookAtStock struct{}
@@ -37,7 +39,8 @@ func (s *stock) target() int {
 	if s.job == 0 {
 		return 0
 	}
-	return int(min(int64(s.width)*int64(s.call)/int64(s.job), int64(stockDepth*s.width)))
+	jobs := int64(s.width) * int64(s.call) / int64(s.job)
+	return int(min(jobs, int64(stockDepth*s.width), stockBytes/max(1, s.size)))
 }
 
 // missing is how many jobs to ask for. It is none while half of the target is there.
@@ -59,8 +62,16 @@ func (s *stock) answered(executors int) {
 // freed notes for how long an executor had a job.
 func (s *stock) freed(took time.Duration) { average(&s.job, took) }
 
+// put adds runs.
+func (s *stock) put(runs []*run) {
+	for _, r := range runs {
+		average(&s.size, int64(len(r.lease.Job.Payload)))
+	}
+	s.runs = append(s.runs, runs...)
+}
+
 // average moves a moving average.
-func average(of *time.Duration, value time.Duration) {
+func average[T ~int64](of *T, value T) {
 	if *of == 0 {
 		*of = value
 	}

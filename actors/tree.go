@@ -111,10 +111,10 @@ func (t *tree) progressed() {
 }
 
 // handBack returns runs that nobody has begun.
-func (t *tree) handBack(runs []*run) {
+func (t *tree) handBack(runs []*run, how ending) {
 	for _, r := range runs {
 		if r.claim() {
-			r.settlement = r.released()
+			r.settlement, r.ending = r.released(), how
 			t.system.Root.Send(t.settler, r)
 		}
 	}
