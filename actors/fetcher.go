@@ -42,6 +42,7 @@ type desk struct {
 	token    string
 	calls    uint64
 	asked    int
+	ahead    int // of those asked for
 	calling  bool
 	failures int
 	abort    context.CancelFunc
@@ -197,20 +198,20 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	if d.token == "" {
 		d.calls++
 		d.token = t.worker + "." + strconv.FormatUint(d.calls, 36)
-		d.asked = len(d.credits)
+		d.asked, d.ahead = min(len(d.credits), backend.MaxBatch), 0
 		if !d.empty {
-			d.asked += d.stock.missing()
+			d.ahead = min(d.stock.missing(), backend.MaxBatch-d.asked)
+			d.asked += d.ahead
 		}
-		d.asked = min(d.asked, backend.MaxBatch)
 		d.failures = 0
 		d.stock.called()
 	}
 	request := backend.LeaseRequest{
 		Worker: t.worker, Token: d.token, Queues: t.config.Queues,
-		Unblock: d.unblock, Max: d.asked, Duration: t.config.Lease,
+		Unblock: d.unblock, Max: d.asked, Ahead: d.ahead, Duration: t.config.Lease,
 	}
 	if d.quiet || d.draining {
-		request.Max = 0 // only to learn what an unanswered call has taken
+		request.Max, request.Ahead = 0, 0 // only to learn what an unanswered call has taken
 	}
 	d.calling, d.unblocking, d.waiting = true, len(d.unblock) > 0, limit > 0
 	answer := &leased{token: request.Token, waited: d.waiting}

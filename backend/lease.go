@@ -18,6 +18,10 @@ type LeaseRequest struct {
 	// Max bounds the number of jobs, over all queues; at most MaxBatch. With 0
 	// no job is handed out, but a repeated call still answers.
 	Max int
+	// Ahead is how many of them are to wait at the worker until it has a place for
+	// them: the last ones of as many as Max. If their leases expire, no crash is
+	// counted for them, as their worker mostly had not begun them.
+	Ahead int
 	// Duration is how long the leases hold unless they are renewed. It must be
 	// the same for all workers of a queue.
 	Duration time.Duration

@@ -172,6 +172,8 @@ func (r *LeaseRequest) Check() error {
 		return reject("the lease names no queue")
 	case r.Max < 0 || r.Max > MaxBatch:
 		return reject("%d leases in one call, 0 to %d are allowed", r.Max, MaxBatch)
+	case r.Ahead < 0 || r.Ahead > r.Max:
+		return reject("%d of %d jobs leased ahead; give a number from 0 to Max", r.Ahead, r.Max)
 	}
 	return CheckQueues(r.Queues)
 }

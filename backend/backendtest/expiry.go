@@ -21,6 +21,27 @@ func (k *kit) expire(count int) {
 }
 
 var expiryTests = []test{
+	{"a job that was leased ahead is taken back without a crash", func(k *kit) {
+		k.enqueueAll("a", "b", "c", "d")
+		w := k.worker("w")
+		request := w.request(4)
+		request.Duration, request.Ahead = short, 3 // the last three of four
+		require.Equal(k, []string{"a", "b", "c", "d"}, leased(w.send(request).Leases))
+		require.Equal(k, []string{"a", "b", "c", "d"}, leased(w.send(request).Leases), "the call is repeated")
+		k.acted(k.Cancel, "d", backend.StateRunning)
+		k.expire(4)
+		require.EqualValues(k, 2, k.info().Crashed, "of the one that was to be cancelled nobody asks any more")
+		k.requireState(backend.StateCancelled, "d")
+		for i, l := range k.worker("other").lease(10) {
+			require.Equal(k, []string{"a", "b", "c"}[i], l.Job.ID)
+			require.Equal(k, []int{1, 0, 0}[i], l.Crashes)
+			require.Zero(k, l.History.Attempts)
+		}
+		bad := w.request(1)
+		bad.Ahead = 2
+		_, err := w.Lease(k.ctx, bad)
+		require.ErrorIs(k, err, backend.ErrRejected)
+	}},
 	{"an expired lease goes to the front and counts a crash by Sweep", func(k *kit) {
 		k.enqueueAll("a", "b")
 		w := k.worker("w")

@@ -33,6 +33,8 @@ type job struct {
 	token, worker   string
 	expires         int64
 	cancelRequested bool
+	// ahead is set if the job was leased ahead.
+	ahead bool
 }
 
 func (j *job) size() int64 { return j.body + j.past }

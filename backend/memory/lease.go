@@ -63,6 +63,7 @@ func (q *queue) handOut(c *caller, request *backend.LeaseRequest, expires int64)
 			j := l.front
 			q.lift(j)
 			q.run(j, c.worker, c.token, expires)
+			j.ahead = len(c.leased) >= request.Max-request.Ahead
 			c.leased = append(c.leased, j)
 		}
 	}

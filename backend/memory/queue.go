@@ -169,8 +169,10 @@ func (q *queue) reclaim(now int64) int {
 		before := j.prev
 		cancelled := j.cancelRequested
 		q.lift(j)
-		j.crashes++
-		q.crashed++
+		if !j.ahead || cancelled {
+			j.crashes++
+			q.crashed++
+		}
 		if cancelled {
 			q.finish(j, backend.StateCancelled, 0, now)
 		} else {

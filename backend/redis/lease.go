@@ -183,13 +183,17 @@ type shot struct {
 
 // leaseCall makes the call for one tag. exact asks how many jobs are left.
 func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, part int, keys []string, exact bool) *call {
-	c := t.call(leaseScript, "l:"+request.Worker, 10+len(keys))
+	c := t.call(leaseScript, "l:"+request.Worker, 11+len(keys))
+	share, ahead := plan.shares[t], 0
+	if request.Max > 0 {
+		ahead = share * request.Ahead / request.Max
+	}
 	count := "0"
 	if exact {
 		count = "1"
 	}
-	c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), part, plan.shares[t],
-		request.Duration.Milliseconds(), b.retention, memory.Milliseconds(), backend.MaxBlockedKeys, count)
+	c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), part, share,
+		request.Duration.Milliseconds(), b.retention, memory.Milliseconds(), backend.MaxBlockedKeys, count, ahead)
 	for _, key := range keys {
 		c.add(key)
 	}

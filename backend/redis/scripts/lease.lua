@@ -4,7 +4,7 @@
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell last
 -- USES     base clock
 -- ARGV     token, process, number, part, max, duration in ms, retention, memory in ms, blocked keys to list,
---          count ("1": say exactly how many are left), then the keys to unblock
+--          count ("1": say exactly how many are left), how many of max are leased ahead, then the keys to unblock
 -- RETURNS  now, next due (0 for none), left, paused, kind, ids dropped, expiry, blocked keys, ids, bodies, histories
 --          kind: 0 new, 1 repeated, 2 overtaken
 --
@@ -79,9 +79,9 @@ local asked, before = want, #ids
 local taken, spent, gone = {}, {}, 0 -- entries to cut off per level; ghosts among them
 local members, freed -- of blocked jobs that are handed out
 if not paused then
-  if anyblocked and #ARGV > 10 then
+  if anyblocked and #ARGV > 11 then
     members, freed = {}, {}
-    for i = 11, #ARGV do
+    for i = 12, #ARGV do
       local key = ARGV[i]
       local found = call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, want + 1)
       if #found > want then
@@ -172,12 +172,13 @@ if #ids > 0 then
   for i, id in ipairs(ids) do leases[2 * i - 1], leases[2 * i] = score, id end
   each('ZADD', LEASES, leases) -- those of a repeated call begin anew, as the answer may have been on its way for long
   if not repeated then
-    local records, record = {}, {}
+    local records, record, begun = {}, {}, asked - tonumber(ARGV[11])
     for i, id in ipairs(ids) do
       local level = levels[i]
+      if i == begun + 1 then record = {} end
       local text = record[level]
       if not text then
-        text = '0' .. level .. FILLER .. token .. '\0'
+        text = (i > begun and '2' or '0') .. level .. FILLER .. token .. '\0'
         record[level] = text
       end
       records[2 * i - 1], records[2 * i] = id, text

@@ -3,8 +3,8 @@
 local call = redis.call
 local CHUNK = 1000
 
--- The record of a running job is a flag ('1': to be cancelled), its level, a
--- filler, the token at TOKENAT, a NUL, and its progress. The filler makes it too
+-- The record of a running job is a flag ('1': to be cancelled, '2': leased ahead,
+-- else '0'), its level, a filler, the token at TOKENAT, a NUL, and its progress. The filler makes it too
 -- long for the compact encoding of small hashes, in which Redis would look through
 -- all of them for each.
 local FILLER, TOKENAT = '--------------------------------------', 41

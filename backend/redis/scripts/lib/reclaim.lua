@@ -1,25 +1,28 @@
 -- reclaim returns up to limit jobs whose leases have expired to the front of
--- their lists and counts a crash for each; one that was to be cancelled becomes
--- cancelled. It answers how many there were.
+-- their lists and counts a crash for each that was not leased ahead; one that was
+-- to be cancelled becomes cancelled. It answers how many there were.
 local function reclaim(limit)
   local ids = call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
   checklists()
   local records, blobs = fields(RUNNING, ids), fields(HISTORY, ids)
-  local line, histories, cancelled, lost = lines(), {}, {}, 0
+  local line, histories, cancelled, crashes = lines(), {}, {}, 0
   for i, id in ipairs(ids) do
     local record = records[i]
     local level = record and tonumber(string.sub(record, 2, 2))
     if not level or level > 4 then
       local body = call('HGET', JOBS, id)
-      if body then level = levelof(body) else level, lost = nil, lost + 1 end
+      level = body and levelof(body)
     end
     if level then
-      local blob = crashed(blobs[i])
+      local blob, ahead = blobs[i], record and string.sub(record, 1, 1) == '2'
+      if not ahead then blob, crashes = crashed(blob), crashes + 1 end
       local progress = record and progressof(record)
       if progress then blob = withprogress(blob, progress) end
-      histories[#histories + 1] = id
-      histories[#histories + 1] = blob
+      if blob then
+        histories[#histories + 1] = id
+        histories[#histories + 1] = blob
+      end
       if record and string.sub(record, 1, 1) == '1' then
         cancelled[#cancelled + 1] = id
       else
@@ -31,7 +34,7 @@ local function reclaim(limit)
   each('HDEL', RUNNING, ids)
   each('HSET', HISTORY, histories)
   prepend(line)
-  call('HINCRBY', META, 'crashed', #ids - lost)
+  call('HINCRBY', META, 'crashed', crashes)
   if #cancelled > 0 then
     call('HINCRBY', META, 'cancelled', #cancelled)
     finish('cancelled', cancelled)
