@@ -2,12 +2,10 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
@@ -56,8 +54,7 @@ func derive(client goredis.UniversalClient) (*deriver, error) {
 
 func (d *deriver) clustered() bool { return d.cluster != nil }
 
-// client makes a client. With a tracker its connections can be closed while
-// calls are in flight.
+// client makes a client, whose connections are tracked.
 func (d *deriver) client(size int, track *tracker) goredis.UniversalClient {
 	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	if d.cluster != nil {
@@ -80,8 +77,10 @@ func (d *deriver) client(size int, track *tracker) goredis.UniversalClient {
 		if o.Dialer == nil {
 			o.Dialer = goredis.NewDialer(&goredis.Options{DialTimeout: dialTimeout, TLSConfig: o.TLSConfig})
 		}
-		o.Dialer = prompt(o.Dialer, o.TLSConfig, track)
-		return goredis.NewClusterClient(&o)
+		o.Dialer = prompt(o.Dialer, track)
+		client := goredis.NewClusterClient(&o)
+		track.onMiss = func() { client.ReloadState(context.Background()) }
+		return client
 	}
 	o := *d.single
 	o.MaxRetries = -1
@@ -97,30 +96,52 @@ func (d *deriver) client(size int, track *tracker) goredis.UniversalClient {
 	o.MaintNotificationsConfig = quiet
 	o.ClientSideCacheConfig, o.ClientSideCache = nil, nil
 	o.ClientSideCacheCoalesceMisses, o.ClientSideCacheRefreshOnInvalidate = false, false
-	o.Dialer = prompt(o.Dialer, o.TLSConfig, track)
+	o.Dialer = prompt(o.Dialer, track)
 	return goredis.NewClient(&o)
 }
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // prompt makes a dialer keep to its context, which the usual one does not over
-// TLS, and tracks what it opens.
-func prompt(dial dialer, secure *tls.Config, track *tracker) dialer {
+// TLS, nor does the one that asks Sentinel; and it tracks what it opens.
+func prompt(dial dialer, track *tracker) dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
-		conn, err := dialWithin(ctx, dial, secure != nil, network, addr)
-		if err != nil || track == nil {
-			return conn, err
+		conn, err := dialWithin(ctx, dial, network, addr)
+		if err != nil {
+			track.missed()
+			return newUnborn(addr, err), nil
 		}
-		return track.add(conn)
+		return track.add(conn, addr)
 	}
 }
 
-func dialWithin(ctx context.Context, dial dialer, apart bool, network, addr string) (net.Conn, error) {
-	if !apart {
-		return dial(ctx, network, addr)
+// unborn stands for a connection that could not be opened. Who uses it gets the
+// error of the dialing. From a dialer that fails the client library would, after
+// a number of failures, take no more orders and try by itself, once a second: too
+// seldom for us.
+type unborn struct{ err error }
+
+func newUnborn(addr string, err error) unborn {
+	if reply := goredis.Error(nil); errors.As(err, &reply) {
+		err = errors.New(err.Error()) // what Sentinel replied is not the server's reply
 	}
+	err = fmt.Errorf("connecting to %s: %w", addr, err)
+	return unborn{fmt.Errorf("%w", err)} // the library takes off one layer
+}
+
+func (u unborn) Read([]byte) (int, error)              { return 0, u.err }
+func (u unborn) Write([]byte) (int, error)             { return 0, u.err }
+func (u unborn) SyscallConn() (syscall.RawConn, error) { return nil, u.err }
+func (unborn) Close() error                            { return nil }
+func (unborn) LocalAddr() net.Addr                     { return &net.TCPAddr{} }
+func (unborn) RemoteAddr() net.Addr                    { return &net.TCPAddr{} }
+func (unborn) SetDeadline(time.Time) error             { return nil }
+func (unborn) SetReadDeadline(time.Time) error         { return nil }
+func (unborn) SetWriteDeadline(time.Time) error        { return nil }
+
+func dialWithin(ctx context.Context, dial dialer, network, addr string) (net.Conn, error) {
 	type dialed struct {
 		conn net.Conn
 		err  error
@@ -143,84 +164,32 @@ func dialWithin(ctx context.Context, dial dialer, apart bool, network, addr stri
 	}
 }
 
-// tracker knows the open connections of a client, to close them at once.
-type tracker struct {
-	mu     sync.Mutex
-	conns  map[*trackedConn]struct{}
-	closed bool
-}
-
-type trackedConn struct {
-	net.Conn
-	tracker *tracker
-}
-
-func (t *tracker) add(conn net.Conn) (net.Conn, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		_ = conn.Close()
-		return nil, net.ErrClosed
-	}
-	if t.conns == nil {
-		t.conns = map[*trackedConn]struct{}{}
-	}
-	c := &trackedConn{Conn: conn, tracker: t}
-	t.conns[c] = struct{}{}
-	return c, nil
-}
-
-// bow tells the servers that nothing more comes on the connections, and lets no
-// new one open. A server that has seen it closes its end, and then gives no bell
-// to it any more.
-func (t *tracker) bow() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	for c := range t.conns {
-		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-			_ = half.CloseWrite()
-		} else {
-			_ = c.Conn.Close()
-		}
-	}
-}
-
-// cut closes all connections and lets no new one open.
-func (t *tracker) cut() {
-	t.mu.Lock()
-	conns := t.conns
-	t.conns, t.closed = nil, true
-	t.mu.Unlock()
-	for c := range conns {
-		_ = c.Conn.Close()
-	}
-}
-
-func (c *trackedConn) Close() error {
-	c.tracker.mu.Lock()
-	delete(c.tracker.conns, c)
-	c.tracker.mu.Unlock()
-	return c.Conn.Close()
-}
-
-// SyscallConn lets the client library see whether an idle connection was closed
-// by the server.
-func (c *trackedConn) SyscallConn() (syscall.RawConn, error) {
-	if raw, ok := c.Conn.(syscall.Conn); ok {
-		return raw.SyscallConn()
-	}
-	return nil, errors.ErrUnsupported
-}
-
 // limited is a context with a deadline but without a timer: the client library
-// turns the deadline into one of the socket.
+// turns the deadline into one of the socket. Nobody is woken when it passes, but
+// who looks afterwards sees that it has: so the library makes no further attempt.
 type limited struct {
 	context.Context
 	deadline time.Time
 }
 
+// passed is the Done of every deadline that has.
+var passed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
 func (l limited) Deadline() (time.Time, bool) { return l.deadline, true }
+
+func (l limited) Done() <-chan struct{} {
+	if time.Until(l.deadline) <= 0 {
+		return passed
+	}
+	return l.Context.Done()
+}
+
+func (l limited) Err() error {
+	if err := l.Context.Err(); err != nil || time.Until(l.deadline) > 0 {
+		return err
+	}
+	return context.DeadlineExceeded
+}
 
 // within bounds a context.
 func within(ctx context.Context, d time.Duration) context.Context {

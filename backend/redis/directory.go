@@ -148,7 +148,7 @@ func (b *Backend) Listen(ctx context.Context, deliver func(backend.Command)) err
 
 // listen listens on one connection until it fails or ctx ends.
 func (b *Backend) listen(ctx context.Context, deliver func(backend.Command), ok func()) error {
-	track := &tracker{}
+	track := b.hub.tracker()
 	client := b.derive.client(2, track)
 	defer func() { _ = client.Close() }()
 	defer context.AfterFunc(ctx, track.cut)()

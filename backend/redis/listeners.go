@@ -26,7 +26,7 @@ type listeners struct {
 	failed chan struct{}
 
 	client goredis.UniversalClient
-	track  tracker
+	track  *tracker
 	ctx    context.Context
 	stop   context.CancelFunc
 
@@ -53,7 +53,8 @@ func newListeners(w *waiter) *listeners {
 			groups = append(groups, []*tag{t})
 		}
 	}
-	l.client = l.b.derive.client(len(groups)+1, &l.track)
+	l.track = l.b.hub.tracker()
+	l.client = l.b.derive.client(len(groups)+1, l.track)
 	for _, tags := range groups {
 		l.running.Add(1)
 		go l.listen(tags)

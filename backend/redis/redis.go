@@ -68,6 +68,7 @@ type Backend struct {
 	retention string
 	log       *slog.Logger
 	derive    *deriver
+	hub       *hub
 	client    goredis.UniversalClient
 	owned     goredis.UniversalClient // the client that Open made, if it did
 	queues    registry
@@ -132,7 +133,8 @@ func New(client goredis.UniversalClient, config Config) (*Backend, error) {
 		b.log = slog.Default()
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
-	b.client = derive.client(poolSize, nil)
+	b.hub = newHub(config.Timeout)
+	b.client = derive.client(poolSize, b.hub.tracker())
 	b.waiters = map[*waiter]struct{}{}
 	return b, nil
 }

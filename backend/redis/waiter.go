@@ -43,10 +43,10 @@ type waiter struct {
 	name   string // of its own bell
 
 	mu      sync.Mutex
-	tags    []*tag // nil until the first Lease
+	tags    []*tag                  // nil until the first Lease
 	client  goredis.UniversalClient // nil if the next Lease is to make one
 	track   *tracker                // of the client
-	crowd   *listeners // nil with one tag
+	crowd   *listeners              // nil with one tag
 	closed  bool
 	leasing bool
 	nudged  bool // while no Lease was in flight
@@ -128,7 +128,7 @@ func (w *waiter) begin(queues []*queue) (nudged bool, err error) {
 		}
 	}
 	if w.crowd == nil && w.client == nil {
-		w.track = &tracker{}
+		w.track = w.b.hub.tracker()
 		w.client = w.b.derive.client(1, w.track)
 	}
 	w.idle.Add(1)

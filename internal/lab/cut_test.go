@@ -192,6 +192,26 @@ func TestAConnectionThatIsHalfOpenHoldsUpOneWorkerAndForATimeOnly(t *testing.T) 
 	s.settle()
 }
 
+// All connections of all workers fall silent at once, and new ones for a while. That
+// is found out by a call's time-out of a second at the latest.
+func TestThroughputIsBackSoonAfterConnectionsFellSilent(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	proxy := lab.StartProxy(t, server.Addr)
+	s := play(t, "redis://"+proxy.Addr, 2, func(s *scene) { s.honest = "redis://" + server.Addr })
+	for _, silence := range []time.Duration{0, 300 * time.Millisecond, 1500 * time.Millisecond, 4 * time.Second} {
+		s.flow(1500 * time.Millisecond)
+		began := time.Now()
+		proxy.Set(lab.Weather{HalfOpen: true})
+		pause(silence)
+		proxy.Set(lab.Weather{})
+		back := time.Now()
+		s.books.Blame(lab.Fault{What: "connections were half-open", From: began.Add(-settling), To: back.Add(10 * time.Second), Repeats: true})
+		require.Less(t, s.recovered(began, back), 3*time.Second, "after a silence of %v", silence)
+	}
+	s.settle()
+}
+
 func TestASlowNetworkLosesNothing(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})

@@ -104,9 +104,9 @@ func appendReply(from *bufio.Reader, all []byte) ([]byte, error) {
 	}
 	kind := line[0]
 	switch kind {
-	case '+', '-', ':':
+	case '+', '-', ':', '_', '#', ',', '(':
 		return all, nil
-	case '$', '*':
+	case '$', '*', '%', '~', '>': // the last ones are of RESP3, which Sentinel is asked in
 	default:
 		return all, errProtocol
 	}
@@ -114,8 +114,11 @@ func appendReply(from *bufio.Reader, all []byte) ([]byte, error) {
 	if err != nil || n < 0 {
 		return all, err
 	}
-	if kind == '$' {
+	switch kind {
+	case '$':
 		return readBulk(from, all, n)
+	case '%': // pairs
+		n *= 2
 	}
 	for range n {
 		if all, err = appendReply(from, all); err != nil {

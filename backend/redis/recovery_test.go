@@ -1,0 +1,289 @@
+package redis_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/backend/redis"
+	"github.com/caddis-go/caddis/backend/redis/redistest"
+)
+
+// lines is a dialer whose connections can be made silent: they stay open, and
+// nothing passes in either direction any more.
+type lines struct {
+	// opaque hides from the client library what the system knows of a connection.
+	opaque bool
+
+	mu     sync.Mutex
+	all    []*line
+	silent bool   // those to come are
+	hangs  bool   // those to come do not even open
+	only   string // if not empty, the address that this concerns
+	// next is set if the next connection that is written to falls silent.
+	next atomic.Bool
+}
+
+type line struct {
+	net.Conn
+	lines  *lines
+	addr   string
+	dead   atomic.Bool
+	closes atomic.Int64
+}
+
+// rawLine is a line that the system can look at.
+type rawLine struct{ *line }
+
+func (l rawLine) SyscallConn() (syscall.RawConn, error) {
+	return l.Conn.(syscall.Conn).SyscallConn()
+}
+
+func (s *lines) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	s.mu.Lock()
+	hangs := s.hangs && (s.only == "" || s.only == addr)
+	s.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return nil, &net.OpError{Op: "dial", Net: network, Err: ctx.Err()}
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &line{Conn: conn, lines: s, addr: addr}
+	l.dead.Store(s.silent && (s.only == "" || s.only == addr))
+	s.all = append(s.all, l)
+	if s.opaque {
+		return l, nil
+	}
+	return rawLine{l}, nil
+}
+
+func (l *line) Write(p []byte) (int, error) {
+	if l.lines.next.CompareAndSwap(true, false) {
+		l.dead.Store(true)
+	}
+	if l.dead.Load() && l.closes.Load() == 0 {
+		return len(p), nil
+	}
+	return l.Conn.Write(p)
+}
+
+func (l *line) Read(p []byte) (int, error) {
+	for {
+		n, err := l.Conn.Read(p)
+		if err != nil || !l.dead.Load() {
+			return n, err
+		}
+	}
+}
+
+func (l *line) Close() error {
+	l.closes.Add(1)
+	return l.Conn.Close()
+}
+
+// set says what becomes of the connections to come. Those that are open fall
+// silent.
+func (s *lines) set(silent, hangs bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent, s.hangs = silent, hangs
+	for _, l := range s.all {
+		if s.only == "" || s.only == l.addr {
+			l.dead.Store(true)
+		}
+	}
+}
+
+// heal lets the connections to come pass again.
+func (s *lines) heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent, s.hangs = false, false
+}
+
+// list returns the connections that are open, and how many there ever were.
+func (s *lines) list() (open []*line, dialed int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.all {
+		if l.closes.Load() == 0 {
+			open = append(open, l)
+		}
+	}
+	return open, len(s.all)
+}
+
+// fallible is a store on such lines, and a client past them.
+func fallible(t *testing.T, opaque bool) (*redis.Backend, *lines, *redistest.Server) {
+	t.Helper()
+	server, client := standalone(t, redistest.Options{})
+	s := &lines{opaque: opaque}
+	options := *client.Options()
+	options.Dialer = s.dial
+	broken := goredis.NewClient(&options)
+	t.Cleanup(func() { _ = broken.Close() })
+	t.Cleanup(func() { // after the store was closed
+		for _, l := range s.all {
+			require.EqualValues(t, 1, l.closes.Load(), "each connection is closed once")
+		}
+	})
+	return open(t, broken, redis.Config{}), s, server
+}
+
+// ask is a short question to the store.
+func ask(store backend.Backend) error {
+	_, err := store.Workers(context.Background())
+	return err
+}
+
+// fill opens n pooled connections: while the server is paused each call has one.
+func fill(t *testing.T, store backend.Backend, s *lines, server *redistest.Server, n int) {
+	t.Helper()
+	require.NoError(t, ask(store))
+	server.Pause()
+	var calls sync.WaitGroup
+	errs := make([]error, n)
+	for i := range n {
+		calls.Go(func() { errs[i] = ask(store) })
+	}
+	require.Eventually(t, func() bool { open, _ := s.list(); return len(open) == n }, 500*time.Millisecond, time.Millisecond)
+	server.Continue()
+	calls.Wait()
+	require.NoError(t, errors.Join(errs...))
+}
+
+// each runs a test with connections that the client library can look at, and with
+// others.
+func each(t *testing.T, f func(t *testing.T, opaque bool)) {
+	t.Helper()
+	t.Parallel()
+	for _, opaque := range []bool{false, true} {
+		t.Run(fmt.Sprint("opaque ", opaque), func(t *testing.T) {
+			t.Parallel()
+			f(t, opaque)
+		})
+	}
+}
+
+// lesson: after a network fault each dead connection of the pool cost a time-out of
+// its own.
+func TestConnectionsThatFellSilentAreGivenUpTogether(t *testing.T) {
+	each(t, func(t *testing.T, opaque bool) {
+		const pool = 16
+		store, s, server := fallible(t, opaque)
+		fill(t, store, s, server, pool)
+		s.set(true, false)
+		start := time.Now()
+		err := ask(store)
+		require.ErrorIs(t, err, backend.ErrUnavailable)
+		require.Less(t, time.Since(start), redis.DefaultTimeout+500*time.Millisecond)
+		left, _ := s.list()
+		require.Empty(t, left)
+
+		s.heal()
+		start = time.Now()
+		for range 2 * pool {
+			require.NoError(t, ask(store))
+		}
+		require.Less(t, time.Since(start), redis.DefaultTimeout)
+	})
+}
+
+func TestAConnectionThatIsAliveIsNotClosedByAnothersTimeout(t *testing.T) {
+	each(t, func(t *testing.T, opaque bool) {
+		store, s, server := fallible(t, opaque)
+		fill(t, store, s, server, 2)
+		s.next.Store(true)
+		failed := make(chan error, 1)
+		go func() { failed <- ask(store) }()
+		require.Eventually(t, func() bool { return !s.next.Load() }, time.Second, time.Millisecond)
+		for asked := 0; ; asked++ {
+			select {
+			case err := <-failed:
+				require.ErrorIs(t, err, backend.ErrUnavailable)
+				require.Greater(t, asked, 10)
+				for range 10 {
+					require.NoError(t, ask(store))
+				}
+				left, dialed := s.list()
+				require.Len(t, left, 1)
+				require.Equal(t, 2, dialed, "the one that was alive served on")
+				return
+			case <-time.After(10 * time.Millisecond):
+				require.NoError(t, ask(store))
+			}
+		}
+	})
+}
+
+// A wait would be the last to find out that its connection is dead: it has nothing
+// to expect for seconds.
+func TestWhoWaitsIsToldThatItsConnectionFellSilent(t *testing.T) {
+	for _, queues := range [][]string{{"mail"}, {"mail", "other"}} {
+		t.Run(fmt.Sprint(len(queues), " queues"), func(t *testing.T) {
+			each(t, func(t *testing.T, opaque bool) {
+				ctx := context.Background()
+				store, s, _ := fallible(t, opaque)
+				waiter, err := store.Waiter(queues)
+				require.NoError(t, err)
+				told := make(chan error, 1)
+				request := asking(queues...)
+				go func() {
+					_, err := waiter.Lease(ctx, request, time.Hour)
+					told <- err
+				}()
+				var commands atomic.Int64
+				go func() { _ = store.Listen(ctx, func(backend.Command) { commands.Add(1) }) }()
+				require.NoError(t, ask(store))
+				require.Eventually(t, func() bool { open, _ := s.list(); return len(open) >= 3 }, 5*time.Second, time.Millisecond)
+				<-time.After(100 * time.Millisecond)
+
+				s.set(false, false)
+				start := time.Now()
+				require.ErrorIs(t, ask(store), backend.ErrUnavailable)
+				require.ErrorIs(t, <-told, backend.ErrUnavailable)
+				require.Less(t, time.Since(start), redis.DefaultTimeout+500*time.Millisecond)
+
+				_, err = store.Enqueue(ctx, ids("a-", 0, 1))
+				require.NoError(t, err)
+				reply, err := waiter.Lease(ctx, request, time.Hour) // the repetition
+				require.NoError(t, err)
+				require.Len(t, reply.Leases, 1)
+				require.Eventually(t, func() bool {
+					_, err := store.Cancel(ctx, "mail", []string{reply.Leases[0].Job.ID})
+					return err == nil && commands.Load() > 0
+				}, time.Second, 20*time.Millisecond, "commands are heard again")
+			})
+		})
+	}
+}
+
+func TestAWaiterKeepsItsConnection(t *testing.T) {
+	each(t, func(t *testing.T, opaque bool) {
+		ctx := context.Background()
+		store, s, _ := fallible(t, opaque)
+		waiter, err := store.Waiter([]string{"mail"})
+		require.NoError(t, err)
+		for range 5 {
+			_, err := waiter.Lease(ctx, asking("mail"), 10*time.Millisecond)
+			require.NoError(t, err)
+		}
+		_, dialed := s.list()
+		require.LessOrEqual(t, dialed, 3, "one waits; the pool has one for what is asked, and one for nudges")
+	})
+}
