@@ -13,10 +13,11 @@ import (
 )
 
 // fetcher turns demand into leases. It takes free slots, each of which is a
-// credit, and has at most one Lease call in flight, which asks for as many jobs
-// as there are credits, and for what is to be in stock: while it is in flight
-// credits pile up, so batches grow under load. When there is nothing to lease the call waits: it is answered when a
-// job is enqueued or becomes due, or when idleWait has passed.
+// credit, and has at most one Lease call in flight, which asks for as many jobs as
+// there are credits, and for what is to be in stock: while it is in flight credits
+// pile up, so batches grow under load. When there is nothing to lease the call
+// waits: it is answered when a job is enqueued or becomes due, or when idleWait has
+// passed.
 //
 // It assigns runs to slots and tells their executors. It takes hush and Resume,
 // fewer from a pool that shrinks, blockedKeys from the keeper, and drain: then it

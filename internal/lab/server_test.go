@@ -156,7 +156,15 @@ func TestAPrimaryThatIsKilledAndComesBackLosesNothing(t *testing.T) {
 	cluster.Servers[1].Kill()
 	pause(time.Second)
 	cluster.Servers[1].Restart()
-	s.recovered(began, time.Now())
+	// A primary that has started waits for two seconds before it takes writes, in
+	// case that it was replaced meanwhile.
+	client := cluster.Servers[1].Client()
+	defer func() { _ = client.Close() }()
+	require.Eventually(t, func() bool {
+		return strings.Contains(client.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
+	}, 30*time.Second, 5*time.Millisecond)
+	back := time.Now()
+	s.recovered(began, back)
 	verdict := s.settle()
 	require.Equal(t, len(verdict.Notes), verdict.Excuses[lab.EnqueuedAgain])
 }
