@@ -15,8 +15,8 @@ import (
 // A line that breaks without a word leaves connections behind on which nothing
 // arrives any more. Each would be found out only by a call that waits in vain for
 // its answer. So the first that finds one out speaks for all: those to the same
-// server that have been silent since it asked are closed with it, and the next
-// calls dial anew. One that was alive after all, as it merely had nothing to say,
+// server that were asked before it and have been silent since are closed with it,
+// and the next calls dial anew. One that was alive after all, as it merely had nothing to say,
 // is not missed.
 type hub struct {
 	// timeout is how long a call may take.
@@ -43,11 +43,12 @@ func (h *hub) accuse(c *trackedConn) {
 	if c.heard.Load() >= asked {
 		return // it owes no answer, such as one that listens; or the server was slow
 	}
-	if time.Duration(h.now()-asked) < h.timeout/2 {
-		return // most of the time went by before the question was sent
+	if time.Duration(h.now()-asked) < h.timeout*9/10 {
+		return // its caller had less time than a slow network may need
 	}
 	for _, silent := range h.pick(func(o *trackedConn) bool {
-		return o.server == c.server && o.heard.Load() < asked
+		// What was asked later may still be answered.
+		return o.server == c.server && o.heard.Load() < asked && o.asked.Load() <= asked
 	}) {
 		silent.sever()
 	}
