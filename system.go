@@ -97,11 +97,16 @@ func New(config Config) (*System, error) {
 // runs; with the in-memory store until it has stopped.
 func (s *System) Client() *jobs.Client { return s.client }
 
-// checkTimeout bounds the questions to the store at the start.
-const checkTimeout = 5 * time.Second
+// For checkTimeout the start asks a store that is not available, again after each
+// checkPause: a worker often starts together with its store.
+const (
+	checkTimeout = 5 * time.Second
+	checkPause   = 250 * time.Millisecond
+)
 
-// Start checks the store and starts the actors. An error means that nothing was
-// started; if the store was not available, Start may be called again.
+// Start checks the store and starts the actors. A store that is not available is
+// asked again for 5 seconds. An error means that nothing was started; if the store
+// was not available, Start may be called again.
 func (s *System) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,11 +121,11 @@ func (s *System) Start(ctx context.Context) error {
 	err := s.check(ctx)
 	s.mu.Lock()
 	s.starting = false
-	if err != nil {
-		return err
-	}
-	if s.stopped.Report() != nil {
+	switch {
+	case s.stopped.Report() != nil:
 		return ErrStopped
+	case err != nil:
+		return err
 	}
 
 	worker, err := actors.Spawn(s.system, s.config)
@@ -145,6 +150,16 @@ func (s *System) check(ctx context.Context) error {
 		}
 	}()
 	warnings, err := s.config.Backend.Check(ctx)
+	if errors.Is(err, backend.ErrUnavailable) {
+		s.config.Logger.Warn("the job store is not available yet", "error", err)
+	}
+	for errors.Is(err, backend.ErrUnavailable) && ctx.Err() == nil {
+		select {
+		case <-time.After(checkPause):
+			warnings, err = s.config.Backend.Check(ctx)
+		case <-ctx.Done():
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("caddis: the job store cannot be used: %w", err)
 	}

@@ -1,6 +1,7 @@
 package caddis_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -396,17 +397,33 @@ func TestAStartThatFailedMayBeTriedAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		store := newAway(t)
 		system := newSystem(t, noop, on(store))
-		store.cut.Store(1)
-		err := system.Start(t.Context())
-		require.ErrorIs(t, err, backend.ErrUnavailable)
-		require.ErrorContains(t, err, "the job store cannot be used")
-		store.cut.Store(2)
-		began := time.Now()
-		require.ErrorIs(t, system.Start(t.Context()), backend.ErrUnavailable)
-		require.Equal(t, 5*time.Second, time.Since(began), "it does not wait for ever")
+		for _, how := range []int32{1, 2} {
+			store.cut.Store(how)
+			began := time.Now()
+			err := system.Start(t.Context())
+			require.ErrorIs(t, err, backend.ErrUnavailable)
+			require.ErrorContains(t, err, "the job store cannot be used")
+			require.Equal(t, 5*time.Second, time.Since(began), "it does not wait for ever")
+		}
 		store.cut.Store(0)
 		require.NoError(t, system.Start(t.Context()))
 		require.ErrorContains(t, system.Start(t.Context()), "started already")
+	})
+}
+
+func TestAStartWaitsForAStoreThatComesABitLater(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var log bytes.Buffer
+		store := newAway(t)
+		system := newSystem(t, noop, on(store), func(c *caddis.Config) {
+			c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		})
+		store.cut.Store(1)
+		time.AfterFunc(3*time.Second+time.Millisecond, func() { store.cut.Store(0) })
+		began := time.Now()
+		require.NoError(t, system.Start(t.Context()))
+		require.Equal(t, 3250*time.Millisecond, time.Since(began))
+		require.Equal(t, 1, strings.Count(log.String(), "not available yet"))
 	})
 }
 
