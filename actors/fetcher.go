@@ -199,9 +199,9 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	if d.token == "" {
 		d.calls++
 		d.token = t.worker + "." + strconv.FormatUint(d.calls, 36)
-		d.asked, d.ahead = min(len(d.credits), backend.MaxBatch), 0
+		d.asked, d.ahead = min(len(d.credits), d.stock.atOnce()), 0
 		if !d.empty {
-			d.ahead = min(d.stock.missing(), backend.MaxBatch-d.asked)
+			d.ahead = min(d.stock.missing(), d.stock.atOnce()-d.asked)
 			d.asked += d.ahead
 		}
 		d.failures = 0

@@ -3,6 +3,7 @@ package actors_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -302,6 +303,33 @@ func TestWhatWasLeasedAheadIsHandedBackWhenJobsBecomeLong(t *testing.T) {
 		pause(time.Minute)
 		require.Equal(t, []string{"520", "521", "522"}, r.ids(backend.StateWaiting)[:3], "in their old order")
 		require.Equal(t, 520, c.runs())
+	})
+}
+
+// A hundred executors that ask for a hundred payloads of a megabyte in one call would
+// wait for all of them before the first begins.
+func TestACallAsksForNoMoreLargePayloadsThanAreTakenInAMoment(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newStore(t)
+		large := make([]jobs.Item, 15)
+		for i := range large {
+			large[i] = jobs.New(task{Padding: strings.Repeat("x", 1<<20)})
+		}
+		enqueue := func(items []jobs.Item) {
+			_, err := r.client.EnqueueMany(t.Context(), items...)
+			require.NoError(t, err)
+			pause(time.Second)
+		}
+		r.start(noop, concurrency(10))
+		enqueue(large[:1]) // now it is known how large they are
+		r.faulty.forget()
+		enqueue(large[1:])
+		require.EqualValues(t, 15, r.counts()[backend.StateCompleted])
+		requests := r.faulty.leases()
+		require.GreaterOrEqual(t, len(requests), 5)
+		for _, request := range requests {
+			require.LessOrEqual(t, request.Max, 3, "4 MiB bring no fourth, as it is a bit larger than 1 MiB")
+		}
 	})
 }
 

@@ -1,6 +1,10 @@
 package actors
 
-import "time"
+import (
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
 
 // stock is what a fetcher has leased ahead, so that executors do not wait for the
 // next Lease call: as many jobs as they are expected to begin while one is in flight,
@@ -25,9 +29,11 @@ const (
 	// stockTime is how long at least, and twice that at most, a job stays in a stock
 	// from which nothing is taken. Then it is handed back for others.
 	stockTime = 50 * time.Millisecond
-	// stockDepth bounds the stock in jobs per executor, stockBytes in bytes.
+	// stockDepth bounds the stock in jobs per executor.
 	stockDepth = 4
-	stockBytes = 4 << 20
+	// leaseBytes is how many bytes of payload a call is to bring at most, and a stock
+	// to have, by what payloads are on average.
+	leaseBytes = 4 << 20
 )
 
 type lookAtStock struct{}
@@ -40,8 +46,11 @@ func (s *stock) target() int {
 		return 0
 	}
 	jobs := int64(s.width) * int64(s.call) / int64(s.job)
-	return int(min(jobs, int64(stockDepth*s.width), stockBytes/max(1, s.size)))
+	return int(min(jobs, int64(stockDepth*s.width), leaseBytes/max(1, s.size)))
 }
+
+// atOnce is how many jobs a call may ask for.
+func (s *stock) atOnce() int { return int(min(backend.MaxBatch, max(1, leaseBytes/max(1, s.size)))) }
 
 // missing is how many jobs to ask for. It is none while half of the target is there.
 func (s *stock) missing() int {

@@ -17,7 +17,8 @@ import (
 )
 
 type task struct {
-	N int `json:"n"`
+	N       int    `json:"n"`
+	Padding string `json:"padding,omitempty"`
 }
 
 func (task) Kind() string { return "task" }

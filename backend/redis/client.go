@@ -22,7 +22,7 @@ const (
 	reloadInterval = time.Second
 	// socketTimeout is the longest that a socket may keep silent. Calls have
 	// deadlines of their own, which are shorter.
-	socketTimeout = 30 * time.Second
+	socketTimeout = 2 * time.Minute
 )
 
 // deriver makes clients with the addresses and credentials of the user's, but

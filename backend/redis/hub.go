@@ -15,8 +15,8 @@ import (
 // A line that breaks without a word leaves connections behind on which nothing
 // arrives any more. Each would be found out only by a call that waits in vain for
 // its answer. So the first that finds one out speaks for all: those to the same
-// server that were asked before it and have been silent since are closed with it,
-// and the next calls dial anew. One that was alive after all, as it merely had nothing to say,
+// server on which, for half of its wait, nothing was asked and nothing answered are
+// closed with it, and the next calls dial anew. One that was alive after all, as it merely had nothing to say,
 // is not missed.
 type hub struct {
 	// timeout is how long a call may take.
@@ -43,12 +43,16 @@ func (h *hub) accuse(c *trackedConn) {
 	if c.heard.Load() >= asked {
 		return // it owes no answer, such as one that listens; or the server was slow
 	}
-	if time.Duration(h.now()-asked) < h.timeout*9/10 {
+	waited := h.now() - asked
+	if time.Duration(waited) < h.timeout*9/10 {
 		return // its caller had less time than a slow network may need
 	}
+	// An answer that was on its way when the line broke may still have come after
+	// the question, so only the second half of the wait counts. What was asked in it
+	// may still be answered.
+	since := asked + waited/2
 	for _, silent := range h.pick(func(o *trackedConn) bool {
-		// What was asked later may still be answered.
-		return o.server == c.server && o.heard.Load() < asked && o.asked.Load() <= asked
+		return o == c || o.server == c.server && o.heard.Load() < since && o.asked.Load() < since
 	}) {
 		silent.sever()
 	}
@@ -85,15 +89,18 @@ func (t *tracker) missed() {
 // add tracks a connection to a server, which is named as it was dialed.
 func (t *tracker) add(conn net.Conn, server string) (net.Conn, error) {
 	h := t.hub
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if t.closed {
-		_ = conn.Close()
-		return nil, net.ErrClosed
-	}
 	c := &trackedConn{Conn: conn, tracker: t, server: server, opened: h.now()}
 	c.heard.Store(c.opened)
-	h.conns[c] = struct{}{}
+	h.mu.Lock()
+	closed := t.closed
+	if !closed {
+		h.conns[c] = struct{}{}
+	}
+	h.mu.Unlock()
+	if closed {
+		c.sever()
+		return nil, net.ErrClosed
+	}
 	return c, nil
 }
 
@@ -134,33 +141,60 @@ type trackedConn struct {
 	opened  int64
 	asked   atomic.Int64
 	heard   atomic.Int64 // at first when it was opened
-	severed atomic.Bool
+	sent    atomic.Int64 // in bytes
+	closed  atomic.Bool
 }
 
 var errSevered = errors.New("the connection was given up: the server was silent")
 
-func (c *trackedConn) Write(p []byte) (int, error) {
-	c.asked.Store(c.tracker.hub.now())
-	n, err := c.Conn.Write(p)
+// writeSize is how much is written at once. A large request on a slow line is seen
+// to go on between the pieces.
+const writeSize = 64 << 10
+
+func (c *trackedConn) Write(p []byte) (n int, err error) {
+	for err == nil && n < len(p) {
+		c.asked.Store(c.tracker.hub.now())
+		var m int
+		m, err = c.Conn.Write(p[n:min(n+writeSize, len(p))])
+		n += m
+		c.sent.Add(int64(m))
+	}
 	if err != nil {
 		err = c.failed(err)
 	}
 	return n, err
 }
 
+// Read goes on after the deadline while an answer is on its way: it may be large,
+// and the line slow.
 func (c *trackedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n > 0 {
-		c.heard.Store(c.tracker.hub.now())
-	} else if err != nil {
-		err = c.failed(err)
+	for {
+		n, err := c.Conn.Read(p)
+		switch {
+		case n > 0:
+			c.heard.Store(c.tracker.hub.now())
+			return n, err
+		case isTimeout(err) && c.prolong():
+		case err != nil:
+			return n, c.failed(err)
+		default:
+			return n, nil
+		}
 	}
-	return n, err
+}
+
+// prolong moves the deadline to when the server will have been silent for as long
+// as a call may take, if it has answered something since it was asked.
+func (c *trackedConn) prolong() bool {
+	h, heard := c.tracker.hub, c.heard.Load()
+	limit := h.begun.Add(time.Duration(heard) + h.timeout)
+	return heard > c.asked.Load() && !c.closed.Load() && time.Now().Before(limit) &&
+		c.Conn.SetReadDeadline(limit) == nil
 }
 
 func (c *trackedConn) failed(err error) error {
 	switch {
-	case c.severed.Load():
+	case c.closed.Load():
 		return errSevered
 	case isTimeout(err):
 		c.tracker.hub.accuse(c)
@@ -173,7 +207,7 @@ func (c *trackedConn) failed(err error) error {
 // library asks by itself for longer.
 func (c *trackedConn) SetReadDeadline(t time.Time) error {
 	if h := c.tracker.hub; c.heard.Load() == c.opened {
-		limit := h.begun.Add(time.Duration(c.asked.Load()) + max(h.timeout, dialTimeout))
+		limit := h.begun.Add(time.Duration(c.asked.Load()) + allowance(max(h.timeout, dialTimeout), c.sent.Load()))
 		if t.IsZero() || t.After(limit) {
 			t = limit
 		}
@@ -203,7 +237,7 @@ func (c *trackedConn) Close() error {
 
 // forget reports whether the connection was still open.
 func (c *trackedConn) forget() bool {
-	if c.severed.Swap(true) {
+	if c.closed.Swap(true) {
 		return false
 	}
 	h := c.tracker.hub
@@ -216,7 +250,7 @@ func (c *trackedConn) forget() bool {
 // SyscallConn lets the client library see whether an idle connection was closed,
 // before it hands it out: by the server if the system can tell, or by us.
 func (c *trackedConn) SyscallConn() (syscall.RawConn, error) {
-	if c.severed.Load() {
+	if c.closed.Load() {
 		return nil, errSevered
 	}
 	if raw, ok := c.Conn.(syscall.Conn); ok {

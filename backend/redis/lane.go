@@ -121,15 +121,15 @@ func (b *Backend) flight(t *tag) (more bool) {
 	call := t.call(enqueueScript, "e:"+l.producer, 4+2*jobs)
 	call.add(strconv.FormatUint(flight, 10), memory.Milliseconds())
 	// Jobs that follow each other and are due alike are a group.
-	when, size, members := "", 0, 0 // size is where the size of the group is
+	when, members, count := "", 0, 0 // count is where the number of members is
 	for _, c := range cargos {
 		for i := 0; i < len(c.args); i += 3 {
 			if due := c.args[i+1].(string); members == 0 || due != when {
-				when, size, members = due, len(call.args)+1, 0
+				when, members, count = due, 0, len(call.args)+1
 				call.add(c.args[i+1], 0)
 			}
 			members++
-			call.args[size] = members
+			call.args[count] = members
 			call.add(c.args[i], c.args[i+2])
 		}
 	}
@@ -166,9 +166,10 @@ func (b *Backend) flight(t *tag) (more bool) {
 // flyOnce carries one flight and repeats it, under the same number, while the
 // time for it lasts.
 func (b *Backend) flyOnce(t *tag, c *call, size int) (string, error) {
-	limit := b.config.Timeout + time.Duration(size)*time.Second/perSecond
+	limit := allowance(b.config.Timeout, int64(size))
 	ctx := within(b.ctx, limit)
 	pause := 10 * time.Millisecond
+	c.weighed(size)
 	sent := c.args
 	for try := 0; ; try++ {
 		c.args = sent

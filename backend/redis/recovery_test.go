@@ -19,6 +19,9 @@ import (
 	"github.com/caddis-go/caddis/backend/redis/redistest"
 )
 
+// pool is how many connections a store has for its calls.
+const pool = 16
+
 // lines is a dialer whose connections can be made silent: they stay open, and
 // nothing passes in either direction any more.
 type lines struct {
@@ -184,7 +187,6 @@ func each(t *testing.T, f func(t *testing.T, opaque bool)) {
 // its own.
 func TestConnectionsThatFellSilentAreGivenUpTogether(t *testing.T) {
 	each(t, func(t *testing.T, opaque bool) {
-		const pool = 16
 		store, s, server := fallible(t, opaque)
 		fill(t, store, s, server, pool)
 		s.set(true, false)
@@ -286,4 +288,83 @@ func TestAWaiterKeepsItsConnection(t *testing.T) {
 		_, dialed := s.list()
 		require.LessOrEqual(t, dialed, 3, "one waits; the pool has one for what is asked, and one for nudges")
 	})
+}
+
+// A server that takes connections and says nothing is not waited for as long as a
+// bell may be.
+func TestTheFirstWordOfAServerIsNotAwaitedForLong(t *testing.T) {
+	each(t, func(t *testing.T, opaque bool) {
+		ctx := context.Background()
+		store, s, server := fallible(t, opaque)
+		waiter, err := store.Waiter([]string{"mail"})
+		require.NoError(t, err)
+		_, err = waiter.Lease(ctx, asking("mail"), 10*time.Millisecond)
+		require.NoError(t, err)
+		s.set(true, false)
+		client := server.Client()
+		defer func() { _ = client.Close() }()
+		require.NoError(t, client.ClientKillByFilter(ctx, "type", "normal").Err())
+		if opaque { // who cannot see that it was closed learns it by an error
+			_, err = waiter.Lease(ctx, asking("mail"), time.Hour)
+			require.ErrorIs(t, err, backend.ErrUnavailable)
+		}
+		start := time.Now()
+		_, err = waiter.Lease(ctx, asking("mail"), time.Hour)
+		require.ErrorIs(t, err, backend.ErrUnavailable)
+		require.Less(t, time.Since(start), redis.DefaultTimeout+500*time.Millisecond)
+	})
+}
+
+// lesson: after as many failed dials as the pool has connections the client library
+// dials no more but once a second, and a dial that hangs takes another one.
+func TestAServerThatCouldNotBeReachedIsUsedAsSoonAsItCan(t *testing.T) {
+	each(t, func(t *testing.T, opaque bool) {
+		store, s, _ := fallible(t, opaque)
+		require.NoError(t, ask(store))
+		s.set(true, true)
+		require.ErrorIs(t, ask(store), backend.ErrUnavailable) // the connection is dead
+		errs := make([]error, pool)
+		var calls sync.WaitGroup
+		for i := range errs {
+			calls.Go(func() { errs[i] = ask(store) })
+		}
+		start := time.Now()
+		calls.Wait()
+		require.Less(t, time.Since(start), redis.DefaultTimeout+500*time.Millisecond)
+		s.heal()
+		start = time.Now()
+		require.NoError(t, ask(store))
+		require.Less(t, time.Since(start), 500*time.Millisecond)
+		for _, err := range errs {
+			require.ErrorIs(t, err, backend.ErrUnavailable)
+			require.ErrorContains(t, err, "connecting to ")
+		}
+	})
+}
+
+// lesson: the client library repeats a pipeline whose dial failed, four times in all.
+func TestACallToAClusterWithAServerThatCannotBeReachedEndsInTime(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	cluster := redistest.StartCluster(t, redistest.Options{})
+	s := &lines{only: cluster.Servers[0].Addr}
+	broken := goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: cluster.Addrs(), Dialer: s.dial})
+	t.Cleanup(func() { _ = broken.Close() })
+	store := open(t, broken, redis.Config{DefaultShards: 6})
+	_, err := store.Lease(ctx, asking("mail"))
+	require.NoError(t, err)
+	s.set(true, true)
+	for range 3 {
+		start := time.Now()
+		_, err = store.Lease(ctx, asking("mail"))
+		require.ErrorIs(t, err, backend.ErrUnavailable)
+		require.Less(t, time.Since(start), redis.DefaultTimeout+500*time.Millisecond)
+	}
+	s.heal()
+	start := time.Now()
+	require.Eventually(t, func() bool {
+		_, err = store.Lease(ctx, asking("mail"))
+		return err == nil
+	}, 5*time.Second, 50*time.Millisecond)
+	require.Less(t, time.Since(start), 2*time.Second)
 }

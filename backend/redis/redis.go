@@ -33,8 +33,8 @@ const (
 	// memory is how long the store remembers each caller's last call.
 	memory = 10 * time.Minute
 	// perSecond is how many bytes of a request are assumed to be sent and
-	// worked off within a second; larger requests get more time.
-	perSecond = 8 << 20
+	// worked off within a second at least; larger requests get more time.
+	perSecond = 1 << 20
 	// poolSize is the number of connections for calls, per server.
 	poolSize = 16
 )
@@ -55,8 +55,9 @@ type Config struct {
 	// of 0 is no bound, and so is an Age of 0 for cancelled and dead jobs.
 	Retention backend.RetentionPolicy
 	// Timeout is how long a call waits for the store before it fails with
-	// backend.ErrUnavailable; DefaultTimeout if 0. Calls with large payloads
-	// get more.
+	// backend.ErrUnavailable; DefaultTimeout if 0. A request gets a second more
+	// per MiB, and an answer as long as it takes while no pause in it is longer
+	// than Timeout.
 	Timeout time.Duration
 	// Logger gets what the backend has to say; slog.Default() if nil.
 	Logger *slog.Logger
@@ -205,15 +206,23 @@ func (b *Backend) run(ctx context.Context, calls ...*call) error {
 	if len(calls) == 0 {
 		return nil
 	}
-	size := 0
+	total := 0
 	for _, c := range calls {
+		size := 0
 		for _, arg := range c.args {
 			if s, ok := arg.(string); ok {
 				size += len(s)
 			}
 		}
+		c.weighed(size)
+		total += size
 	}
-	return b.await(ctx, size, func(ctx context.Context) { do(ctx, b.client, calls) })
+	return b.await(ctx, total, func(ctx context.Context) { do(ctx, b.client, calls) })
+}
+
+// allowance is how long a request of size bytes may take.
+func allowance(timeout time.Duration, size int64) time.Duration {
+	return timeout + time.Duration(size)*time.Second/perSecond
 }
 
 // await runs f, which talks to the store, under the deadline of a request of
@@ -225,7 +234,7 @@ func (b *Backend) await(ctx context.Context, size int, f func(ctx context.Contex
 	if err := b.begin(); err != nil {
 		return err
 	}
-	limit := b.config.Timeout + time.Duration(size)*time.Second/perSecond
+	limit := allowance(b.config.Timeout, int64(size))
 	if ctx.Done() == nil {
 		defer b.running.Done()
 		f(within(ctx, limit))

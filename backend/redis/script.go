@@ -179,6 +179,20 @@ func (s *script) head(keyOf func(what string) string) []any {
 	return append([]any{"evalsha", s.sha, n}, keys...)
 }
 
+// large is from how many bytes on a call brings its script along: it is not to be
+// sent twice to a server that does not know the script.
+const large = 64 << 10
+
+// weighed notes the size of a call in bytes.
+func (c *call) weighed(size int) {
+	if size >= large {
+		c.spellOut()
+	}
+}
+
+// spellOut has the call name its script by the source.
+func (c *call) spellOut() { c.args = append([]any{"eval", c.script.source}, c.args[2:]...) }
+
 // result is the reply, or the error of this call alone.
 func (c *call) result() (any, error) { return c.cmd.Result() }
 
@@ -203,9 +217,8 @@ func do(ctx context.Context, client goredis.UniversalClient, calls []*call) {
 	var unknown []*call
 	for _, c := range calls {
 		if err := c.cmd.Err(); err != nil && goredis.HasErrorPrefix(err, "NOSCRIPT") {
-			args := append([]any{"eval", c.script.source}, c.args[2:]...)
+			c.spellOut()
 			unknown = append(unknown, c)
-			c.args = args
 		}
 	}
 	if len(unknown) > 0 {

@@ -50,6 +50,9 @@ func Open(rawURL string) (*Backend, error) {
 			Username: target.user, Password: target.password, TLSConfig: target.tls,
 			SentinelUsername: target.sentinelUser, SentinelPassword: target.sentinelPassword,
 			DialTimeout: dialTimeout,
+			// For what Sentinel is asked, while a dial waits: in its time there is
+			// a second try when the connection to Sentinel is dead.
+			ReadTimeout: dialTimeout / 2,
 		})
 	default:
 		client = goredis.NewClient(&goredis.Options{

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -142,7 +143,7 @@ func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgainInTime(t *testing.T) {
 	type killed struct {
 		pid  int
 		at   time.Time
-		jobs []string
+		jobs []string // that it held, also those that it had not begun
 	}
 	var dead []killed
 	workers := []*lab.Worker{lab.StartWorker(t, settings), lab.StartWorker(t, settings)}
@@ -151,9 +152,7 @@ func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgainInTime(t *testing.T) {
 		i := r.IntN(2)
 		at := time.Now()
 		workers[i].Kill()
-		after := time.Now()
-		ledger := lab.ReadJournal(t, journal)
-		dead = append(dead, killed{workers[i].PID(), at, ledger.Open(workers[i].PID(), after)})
+		dead = append(dead, killed{workers[i].PID(), at, lab.Held(t, url, workers[i].ID())})
 		workers[i] = lab.StartWorker(t, settings)
 	}
 	awaitEmpty(t, url, 3*time.Minute)
@@ -165,26 +164,29 @@ func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgainInTime(t *testing.T) {
 	}
 
 	ledger := lab.ReadJournal(t, journal)
-	orphans, twice, slowest, crashes := 0, 0, time.Duration(0), map[string]int{}
+	orphans, handed, slowest := 0, 0, time.Duration(0)
 	victims := map[int]time.Time{}
-	for _, k := range dead {
+	for n, k := range dead {
 		victims[k.pid] = k.at
 		for _, job := range k.jobs {
 			orphans++
-			crashes[job]++
 			again, ok := ledger.FirstStart(job, k.pid, k.at)
 			require.True(t, ok, "job %s of the killed worker %d did not run again: %v", job, k.pid, ledger[job])
-			took := again.Sub(k.at)
-			if took > lease+2*time.Second {
-				// Another worker had leased it, and was killed before it began.
-				twice++
-				require.LessOrEqual(t, took, 2*lease+2*time.Second, "job %s ran again too late: %v", job, ledger[job])
-				continue
+			orphaned := k.at
+			for _, next := range dead[n+1:] {
+				// Another worker had leased it in time, and was killed before it began.
+				if next.at.Before(again) && slices.Contains(next.jobs, job) {
+					require.LessOrEqual(t, next.at.Sub(orphaned), 2*lease+2*time.Second)
+					orphaned = next.at
+					handed++
+				}
 			}
+			took := again.Sub(orphaned)
+			require.LessOrEqual(t, took, lease+2*time.Second, "job %s of the killed worker %d ran again too late: %v", job, k.pid, ledger[job])
 			slowest = max(slowest, took)
 		}
 	}
-	require.LessOrEqual(t, twice, orphans/20, "orphans that ran again later than lease + 2 s")
+	require.NotZero(t, orphans)
 	for i := range tasks {
 		id := strconv.Itoa(i)
 		require.GreaterOrEqual(t, ledger.Count(id, "end"), 1, "job %s was not executed: %v", id, ledger[id])
@@ -201,12 +203,8 @@ func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgainInTime(t *testing.T) {
 			}
 		}
 	}
-	most := 0
-	for _, n := range crashes {
-		most = max(most, n)
-	}
-	t.Logf("%d kills, %d orphans, one of them %d times; %d waited for two leases, the slowest of the others %v",
-		kills, orphans, most, twice, slowest)
+	t.Logf("%d kills, %d orphans, %d of them leased by one that was killed as well; the slowest ran again after %v",
+		kills, orphans, handed, slowest)
 }
 
 func TestAStoreThatIsAwayForTenSecondsLosesNothingAndRepeatsNothing(t *testing.T) {

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -30,11 +31,14 @@ func ReadJournal(t testing.TB, path string) Ledger {
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
 		parts := strings.Fields(lines.Text())
-		require.Len(t, parts, 4, "a line of the journal: %q", lines.Text())
-		pid, err := strconv.Atoi(parts[2])
-		require.NoError(t, err)
-		at, err := strconv.ParseInt(parts[3], 10, 64)
-		require.NoError(t, err)
+		if len(parts) != 4 {
+			require.FailNow(t, "a torn line of the journal", "%q", lines.Text())
+		}
+		pid, err1 := strconv.Atoi(parts[2])
+		at, err2 := strconv.ParseInt(parts[3], 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			require.NoError(t, err)
+		}
 		e := Entry{Event: parts[0], Job: parts[1], PID: pid, At: time.Unix(0, at)}
 		ledger[e.Job] = append(ledger[e.Job], e)
 	}

@@ -28,6 +28,9 @@ type Load struct {
 	// GiveUp is set if a batch whose fate is not known is left so. Otherwise it
 	// is enqueued again, with the same ids, until there are receipts.
 	GiveUp bool
+	// Remember is how long the store keeps the ids of jobs that have ended, so that
+	// an enqueue that is repeated later than they ran adds nothing.
+	Remember time.Duration
 }
 
 // Producers enqueue until they are stopped.
@@ -96,7 +99,11 @@ func (p *Producers) run(producer int) {
 		if len(pending) == 0 {
 			for range p.load.Batch {
 				id := fmt.Sprintf("p%d-%d", producer, seq)
-				pending[id] = jobs.New(p.load.Task(seq), jobs.ID(id))
+				options := []jobs.EnqueueOption{jobs.ID(id)}
+				if p.load.Remember > 0 {
+					options = append(options, jobs.Retention(p.load.Remember))
+				}
+				pending[id] = jobs.New(p.load.Task(seq), options...)
 				seq++
 			}
 		}
@@ -127,37 +134,4 @@ func (p *Producers) enqueue(pending map[string]jobs.Item) {
 		p.books.answer(id, failed == nil)
 		delete(pending, id)
 	}
-}
-
-// Stored returns what the store holds of the default queue.
-func Stored(t testing.TB, url string) map[string]Kept {
-	t.Helper()
-	store, err := backend.Open(url)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, store.Close()) }()
-	client, err := jobs.NewClient(store, jobs.ClientConfig{})
-	require.NoError(t, err)
-	kept := map[string]Kept{}
-	for _, state := range backend.States {
-		query := backend.JobsQuery{Queue: jobs.DefaultQueue, State: state, Limit: backend.MaxPage}
-		for job, err := range client.AllJobs(t.Context(), query) {
-			require.NoError(t, err)
-			k := Kept{State: state}
-			if n := len(job.Failures); n > 0 {
-				k.Reason = job.Failures[n-1].Error
-			}
-			kept[job.ID] = k
-		}
-	}
-	return kept
-}
-
-// Active counts the jobs that have not ended.
-func Active(counts map[backend.State]int64) (n int64) {
-	for state, c := range counts {
-		if !state.Final() {
-			n += c
-		}
-	}
-	return n
 }

@@ -77,15 +77,7 @@ func TestASentinelFailoverUnderLoadLosesNoMoreThanWhatWasNotReplicated(t *testin
 	s := play(t, "redis+sentinel://"+group.Watcher.Addr+"/"+redistest.MasterName+"/0", 2, nil)
 	began := time.Now()
 	group.Master.Kill()
-	sentinel := goredis.NewSentinelClient(&goredis.Options{Addr: group.Watcher.Addr, Protocol: 2})
-	defer func() { _ = sentinel.Close() }()
-	replica := group.Replica.Client()
-	defer func() { _ = replica.Close() }()
-	require.Eventually(t, func() bool {
-		addr, err := sentinel.GetMasterAddrByName(context.Background(), redistest.MasterName).Result()
-		return err == nil && strings.Join(addr, ":") == group.Replica.Addr &&
-			strings.Contains(replica.Info(context.Background(), "replication").Val(), "role:master")
-	}, 30*time.Second, 5*time.Millisecond)
+	group.AwaitReplica()
 	back := time.Now()
 	t.Logf("the failover took %v", back.Sub(began).Round(time.Millisecond))
 	s.books.Blame(lab.Fault{What: "the master died before the replica had it", From: began.Add(-settling), To: began.Add(time.Second), Repeats: true, Loses: true})

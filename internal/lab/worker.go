@@ -11,7 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"strconv"
+	"regexp"
 	"sync"
 	"syscall"
 	"testing"
@@ -187,6 +187,17 @@ func (w *Worker) Log() string {
 // PID is the id of the process.
 func (w *Worker) PID() int { return w.cmd.Process.Pid }
 
+// started is how a worker logs the id under which it holds leases.
+var started = regexp.MustCompile(`msg="worker started" worker=(\S+)`)
+
+// ID is the worker's id, empty until it has started.
+func (w *Worker) ID() string {
+	if found := started.FindStringSubmatch(w.Log()); found != nil {
+		return found[1]
+	}
+	return ""
+}
+
 // Terminate sends TERM.
 func (w *Worker) Terminate() {
 	w.t.Helper()
@@ -234,53 +245,4 @@ func (w *Worker) Exit(within time.Duration) (code int, report caddis.Report) {
 		require.NoError(w.t, json.Unmarshal(w.out.Bytes(), &report), "the report: %q", w.out.String())
 	}
 	return code, report
-}
-
-// Fill enqueues tasks with the ids 0 to n-1.
-func Fill(t testing.TB, url string, n int, task func(i int) Task) {
-	t.Helper()
-	store, err := backend.Open(url)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, store.Close()) }()
-	client, err := jobs.NewClient(store, jobs.ClientConfig{})
-	require.NoError(t, err)
-	for first := 0; first < n; first += 1000 {
-		var items []jobs.Item
-		for i := first; i < min(n, first+1000); i++ {
-			items = append(items, jobs.New(task(i), jobs.ID(strconv.Itoa(i))))
-		}
-		_, err := client.EnqueueMany(t.Context(), items...)
-		require.NoError(t, err)
-	}
-}
-
-// Counts returns how many jobs are in which state.
-func Counts(t testing.TB, url string) map[backend.State]int64 {
-	t.Helper()
-	store, err := backend.Open(url)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, store.Close()) }()
-	q, err := store.Queue(t.Context(), jobs.DefaultQueue)
-	require.NoError(t, err)
-	return q.Counts
-}
-
-// Sum adds up counts.
-func Sum(counts map[backend.State]int64) (n int64) {
-	for _, c := range counts {
-		n += c
-	}
-	return n
-}
-
-// FillFails enqueues a job that the store must refuse because it is full.
-func FillFails(t testing.TB, url string) {
-	t.Helper()
-	store, err := backend.Open(url)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, store.Close()) }()
-	client, err := jobs.NewClient(store, jobs.ClientConfig{})
-	require.NoError(t, err)
-	_, err = client.Enqueue(t.Context(), Task{})
-	require.ErrorIs(t, err, backend.ErrFull)
 }

@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -83,6 +84,30 @@ func (s *Sentinel) Failover() {
 		addr, err := client.GetMasterAddrByName(ctx, MasterName).Result()
 		if err == nil && strings.Join(addr, ":") == s.Master.Addr {
 			err = fmt.Errorf("%v is the master still", addr)
+		}
+		return err
+	})
+	if err != nil {
+		s.Watcher.t.Fatal(err)
+	}
+}
+
+// AwaitReplica waits until the replica is the master, and the sentinel says so.
+func (s *Sentinel) AwaitReplica() {
+	s.Watcher.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	sentinel := goredis.NewSentinelClient(&goredis.Options{Addr: s.Watcher.Addr, Protocol: 2})
+	defer func() { _ = sentinel.Close() }()
+	replica := s.Replica.Client()
+	defer func() { _ = replica.Close() }()
+	err := poll(func() error {
+		addr, err := sentinel.GetMasterAddrByName(ctx, MasterName).Result()
+		if err == nil && strings.Join(addr, ":") != s.Replica.Addr {
+			err = fmt.Errorf("%v is the master still", addr)
+		}
+		if err == nil && !strings.Contains(replica.Info(ctx, "replication").Val(), "role:master") {
+			err = errors.New("the replica does not know yet that it is the master")
 		}
 		return err
 	})

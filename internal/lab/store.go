@@ -1,0 +1,118 @@
+//go:build unix
+
+package lab
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// connect opens a client on a store, for as long as use takes.
+func connect(t testing.TB, url string, use func(*jobs.Client)) {
+	t.Helper()
+	store, err := backend.Open(url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	require.NoError(t, err)
+	use(client)
+}
+
+// Fill enqueues tasks with the ids 0 to n-1.
+func Fill(t testing.TB, url string, n int, task func(i int) Task) {
+	t.Helper()
+	connect(t, url, func(client *jobs.Client) {
+		for first := 0; first < n; first += 1000 {
+			var items []jobs.Item
+			for i := first; i < min(n, first+1000); i++ {
+				items = append(items, jobs.New(task(i), jobs.ID(strconv.Itoa(i))))
+			}
+			_, err := client.EnqueueMany(t.Context(), items...)
+			require.NoError(t, err)
+		}
+	})
+}
+
+// FillFails enqueues a job that the store must refuse because it is full.
+func FillFails(t testing.TB, url string) {
+	t.Helper()
+	connect(t, url, func(client *jobs.Client) {
+		_, err := client.Enqueue(t.Context(), Task{})
+		require.ErrorIs(t, err, backend.ErrFull)
+	})
+}
+
+// each calls see with the jobs of the default queue in a state.
+func each(t testing.TB, client *jobs.Client, state backend.State, see func(jobs.JobInfo)) {
+	t.Helper()
+	query := backend.JobsQuery{Queue: jobs.DefaultQueue, State: state, Limit: backend.MaxPage}
+	for job, err := range client.AllJobs(t.Context(), query) {
+		require.NoError(t, err)
+		see(job)
+	}
+}
+
+// Stored returns what the store holds of the default queue.
+func Stored(t testing.TB, url string) map[string]Kept {
+	t.Helper()
+	kept := map[string]Kept{}
+	connect(t, url, func(client *jobs.Client) {
+		for _, state := range backend.States {
+			each(t, client, state, func(job jobs.JobInfo) {
+				k := Kept{State: state}
+				if n := len(job.Failures); n > 0 {
+					k.Reason = job.Failures[n-1].Error
+				}
+				kept[job.ID] = k
+			})
+		}
+	})
+	return kept
+}
+
+// Held lists the jobs of the default queue that are leased to a worker.
+func Held(t testing.TB, url, worker string) (held []string) {
+	t.Helper()
+	connect(t, url, func(client *jobs.Client) {
+		each(t, client, backend.StateRunning, func(job jobs.JobInfo) {
+			if job.LeasedBy == worker {
+				held = append(held, job.ID)
+			}
+		})
+	})
+	return held
+}
+
+// Counts returns how many jobs of the default queue are in which state.
+func Counts(t testing.TB, url string) (counts map[backend.State]int64) {
+	t.Helper()
+	connect(t, url, func(client *jobs.Client) {
+		q, err := client.Queue(t.Context(), jobs.DefaultQueue)
+		require.NoError(t, err)
+		counts = q.Counts
+	})
+	return counts
+}
+
+// Sum adds up counts.
+func Sum(counts map[backend.State]int64) (n int64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// Active counts the jobs that have not ended.
+func Active(counts map[backend.State]int64) (n int64) {
+	for state, c := range counts {
+		if !state.Final() {
+			n += c
+		}
+	}
+	return n
+}
