@@ -27,9 +27,9 @@ type Books struct {
 
 // Order is what is known of the enqueue of one job.
 type Order struct {
-	// Tries counts the calls; Last is when the last one began.
-	Tries int
-	Last  time.Time
+	// Tries counts the calls; First and Last are when those began.
+	Tries       int
+	First, Last time.Time
 	// Accepted is when a receipt came. Without one the order is refused, or it
 	// is not known what became of it.
 	Accepted time.Time
@@ -74,6 +74,14 @@ func (b *Books) Accepted() (n int) {
 	return n
 }
 
+// OrderedAfter reports whether the first enqueue of a job began after an instant.
+func (b *Books) OrderedAfter(job string, at time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o := b.orders[job]
+	return o != nil && o.First.After(at)
+}
+
 // try notes that an enqueue begins.
 func (b *Books) try(ids []string) {
 	b.mu.Lock()
@@ -81,7 +89,7 @@ func (b *Books) try(ids []string) {
 	for _, id := range ids {
 		o := b.orders[id]
 		if o == nil {
-			o = &Order{}
+			o = &Order{First: time.Now()}
 			b.orders[id] = o
 		}
 		o.Tries++

@@ -98,6 +98,28 @@ func (s *scene) recovered(began, back time.Time) time.Duration {
 	return after
 }
 
+// resumed waits until each worker has begun a job that was enqueued after an instant,
+// and says how long that took.
+func (s *scene) resumed(back time.Time) (after time.Duration) {
+	s.t.Helper()
+	for _, w := range s.workers {
+		var began time.Time
+		require.Eventually(s.t, func() bool {
+			for job, entries := range s.ledger() {
+				for _, e := range entries {
+					if e.Event == "start" && e.PID == w.PID() && (began.IsZero() || e.At.Before(began)) && s.books.OrderedAfter(job, back) {
+						began = e.At
+					}
+				}
+			}
+			return !began.IsZero()
+		}, 30*time.Second, 50*time.Millisecond, "a worker takes no jobs any more")
+		after = max(after, began.Sub(back))
+	}
+	s.t.Logf("all workers took jobs again %v after the fault ended", after.Round(time.Millisecond))
+	return after
+}
+
 // kill kills a worker and lets another take its place.
 func (s *scene) kill(w *lab.Worker) {
 	s.t.Helper()

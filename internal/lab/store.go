@@ -3,8 +3,10 @@
 package lab
 
 import (
+	"errors"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,14 +49,37 @@ func FillFails(t testing.TB, url string) {
 	})
 }
 
-// each calls see with the jobs of the default queue in a state.
-func each(t testing.TB, client *jobs.Client, state backend.State, see func(jobs.JobInfo)) {
+// patience is for how long a store that does not answer is asked again.
+const patience = 20 * time.Second
+
+// ask calls question until the store answers: what a test wants to know at its end
+// is not what it tests.
+func ask(t testing.TB, question func() error) {
+	t.Helper()
+	var err error
+	for begun := time.Now(); time.Since(begun) < patience; {
+		if err = question(); !errors.Is(err, backend.ErrUnavailable) {
+			break
+		}
+	}
+	require.NoError(t, err)
+}
+
+// list returns the jobs of the default queue in a state.
+func list(t testing.TB, client *jobs.Client, state backend.State) (found []jobs.JobInfo) {
 	t.Helper()
 	query := backend.JobsQuery{Queue: jobs.DefaultQueue, State: state, Limit: backend.MaxPage}
-	for job, err := range client.AllJobs(t.Context(), query) {
-		require.NoError(t, err)
-		see(job)
-	}
+	ask(t, func() error {
+		found = nil
+		for job, err := range client.AllJobs(t.Context(), query) {
+			if err != nil {
+				return err
+			}
+			found = append(found, job)
+		}
+		return nil
+	})
+	return found
 }
 
 // Stored returns what the store holds of the default queue.
@@ -63,13 +88,13 @@ func Stored(t testing.TB, url string) map[string]Kept {
 	kept := map[string]Kept{}
 	connect(t, url, func(client *jobs.Client) {
 		for _, state := range backend.States {
-			each(t, client, state, func(job jobs.JobInfo) {
+			for _, job := range list(t, client, state) {
 				k := Kept{State: state}
 				if n := len(job.Failures); n > 0 {
 					k.Reason = job.Failures[n-1].Error
 				}
 				kept[job.ID] = k
-			})
+			}
 		}
 	})
 	return kept
@@ -79,11 +104,11 @@ func Stored(t testing.TB, url string) map[string]Kept {
 func Held(t testing.TB, url, worker string) (held []string) {
 	t.Helper()
 	connect(t, url, func(client *jobs.Client) {
-		each(t, client, backend.StateRunning, func(job jobs.JobInfo) {
+		for _, job := range list(t, client, backend.StateRunning) {
 			if job.LeasedBy == worker {
 				held = append(held, job.ID)
 			}
-		})
+		}
 	})
 	return held
 }
@@ -92,9 +117,11 @@ func Held(t testing.TB, url, worker string) (held []string) {
 func Counts(t testing.TB, url string) (counts map[backend.State]int64) {
 	t.Helper()
 	connect(t, url, func(client *jobs.Client) {
-		q, err := client.Queue(t.Context(), jobs.DefaultQueue)
-		require.NoError(t, err)
-		counts = q.Counts
+		ask(t, func() error {
+			q, err := client.Queue(t.Context(), jobs.DefaultQueue)
+			counts = q.Counts
+			return err
+		})
 	})
 	return counts
 }
