@@ -6,8 +6,11 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,6 +27,17 @@ type Entry struct {
 
 func (e Entry) String() string {
 	return fmt.Sprintf("%s by %d at %s", e.Event, e.PID, e.At.Format("05.000"))
+}
+
+// parseEntry reads a line of the journal.
+func parseEntry(line string) (Entry, error) {
+	words := strings.Fields(line)
+	if len(words) != 4 {
+		return Entry{}, fmt.Errorf("%d words instead of 4", len(words))
+	}
+	pid, err1 := strconv.Atoi(words[2])
+	at, err2 := strconv.ParseInt(words[3], 10, 64)
+	return Entry{Event: words[0], Job: words[1], PID: pid, At: time.Unix(0, at)}, errors.Join(err1, err2)
 }
 
 // Journal is what worker processes write. A line is one write to a file that is

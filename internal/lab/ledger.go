@@ -4,11 +4,9 @@ package lab
 
 import (
 	"bufio"
-	"errors"
+	"io"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,29 +19,45 @@ type Ledger map[string][]Entry
 // ReadJournal reads what has been written so far.
 func ReadJournal(t testing.TB, path string) Ledger {
 	t.Helper()
-	ledger := Ledger{}
-	file, err := os.Open(path)
+	return (&Reader{Path: path}).Read(t)
+}
+
+// Reader reads a journal again and again as it grows.
+type Reader struct {
+	// Path is that of the file, which may not be there yet.
+	Path   string
+	ledger Ledger
+	read   int64
+}
+
+// Read reads what has been written since the last time, and returns the whole. The
+// ledger stays that of the reader.
+func (r *Reader) Read(t testing.TB) Ledger {
+	t.Helper()
+	if r.ledger == nil {
+		r.ledger = Ledger{}
+	}
+	file, err := os.Open(r.Path)
 	if os.IsNotExist(err) {
-		return ledger
+		return r.ledger
 	}
 	require.NoError(t, err)
 	defer func() { _ = file.Close() }()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		parts := strings.Fields(lines.Text())
-		if len(parts) != 4 {
-			require.FailNow(t, "a torn line of the journal", "%q", lines.Text())
+	_, err = file.Seek(r.read, io.SeekStart)
+	require.NoError(t, err)
+	for lines := bufio.NewReader(file); ; {
+		line, err := lines.ReadString('\n')
+		if err == io.EOF {
+			return r.ledger // what is not a whole line yet is read the next time
 		}
-		pid, err1 := strconv.Atoi(parts[2])
-		at, err2 := strconv.ParseInt(parts[3], 10, 64)
-		if err := errors.Join(err1, err2); err != nil {
-			require.NoError(t, err)
+		require.NoError(t, err)
+		r.read += int64(len(line))
+		e, err := parseEntry(line)
+		if err != nil {
+			require.NoError(t, err, "a line of the journal: %q", line)
 		}
-		e := Entry{Event: parts[0], Job: parts[1], PID: pid, At: time.Unix(0, at)}
-		ledger[e.Job] = append(ledger[e.Job], e)
+		r.ledger[e.Job] = append(r.ledger[e.Job], e)
 	}
-	require.NoError(t, lines.Err())
-	return ledger
 }
 
 // Count returns how often an event happened to a job.
@@ -140,11 +154,11 @@ func (l Ledger) Recovery(began, back time.Time, offered int) (after time.Duratio
 	before := 0
 	for _, entries := range l {
 		for _, e := range entries {
-			if e.Event != "end" {
-				continue
-			}
-			ends = append(ends, e.At)
-			if e.At.Before(began) && e.At.After(began.Add(-2*time.Second)) {
+			switch {
+			case e.Event != "end":
+			case !e.At.Before(back):
+				ends = append(ends, e.At)
+			case e.At.Before(began) && e.At.After(began.Add(-2*time.Second)):
 				before++
 			}
 		}
@@ -153,9 +167,6 @@ func (l Ledger) Recovery(began, back time.Time, offered int) (after time.Duratio
 	before = min(before, 2*offered)
 	want := max(1, 9*before*int(window/time.Millisecond)/10/2000)
 	for i, at := range ends {
-		if at.Before(back) {
-			continue
-		}
 		if last := i + want - 1; last < len(ends) && ends[last].Sub(at) <= window {
 			return ends[last].Sub(back), true
 		}

@@ -20,6 +20,7 @@ type scene struct {
 	books    *lab.Books
 	settings lab.Settings
 	workers  []*lab.Worker
+	journal  lab.Reader
 	load     lab.Load
 	producer *lab.Producers
 	// honest is where the store itself is asked at the end, past all proxies.
@@ -50,6 +51,7 @@ func play(t *testing.T, url string, workers int, change func(s *scene)) *scene {
 	if change != nil {
 		change(s)
 	}
+	s.journal.Path = s.settings.Journal
 	for range workers {
 		s.hire(s.settings)
 	}
@@ -65,7 +67,7 @@ func (s *scene) hire(settings lab.Settings) *lab.Worker {
 	return w
 }
 
-func (s *scene) ledger() lab.Ledger { return lab.ReadJournal(s.t, s.settings.Journal) }
+func (s *scene) ledger() lab.Ledger { return s.journal.Read(s.t) }
 
 // done counts the ends of runs.
 func (s *scene) done() (n int) {
