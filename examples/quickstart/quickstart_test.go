@@ -21,6 +21,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddis-go/caddis"
+	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/backend/memory"
 	"github.com/caddis-go/caddis/backend/redis/redistest"
@@ -217,6 +219,17 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 			require.Empty(t, stdout.String())
 		})
 	}
+}
+
+func TestTheScanCountsAsNoFileHoweverOftenItIsTried(t *testing.T) {
+	t.Parallel()
+	report := &caddis.Report{Worker: "w", Counts: actors.Counts{Leased: 5, Completed: 3, Retried: 1, Dead: 1}}
+	s := summarize(&account{scannedBy: "w", scan: &Scanned{}}, report, 0)
+	require.Equal(t, 2, s.Completed)
+	require.Equal(t, 1, s.Failed)
+	s = summarize(&account{scannedBy: "w", scanFailure: "it went away"}, report, 0)
+	require.Equal(t, 3, s.Completed)
+	require.Zero(t, s.Failed)
 }
 
 func TestAStopThatIsAskedForBeforeTheStartIsOne(t *testing.T) {

@@ -52,7 +52,7 @@ func newFailure(path, text string, folder bool) failure {
 func summarize(known *account, report *caddis.Report, elapsed time.Duration) *summary {
 	s := &summary{
 		Result: known.result, Left: known.left,
-		Completed: report.Completed, Failed: report.Failed(),
+		Completed: report.Completed, Failed: report.Dead, // only the scan is tried again
 		HandedBack: report.HandedBack, Interrupted: report.Interrupted, Abandoned: report.Abandoned,
 		Lost: report.Lost, Unconfirmed: report.Unconfirmed,
 		ElapsedMS: elapsed.Milliseconds(), State: string(report.State), sums: known.sums,
