@@ -228,7 +228,7 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 		})
 		return
 	}
-	timeout := callTimeout
+	timeout := patience(d.failures)
 	if d.draining {
 		timeout = lastLease
 	}

@@ -176,6 +176,30 @@ func TestASlowStoreIsAskedSeveralTimesBeforeALeaseIsGivenUp(t *testing.T) {
 	})
 }
 
+// What is large takes its time on a slow line: to repeat it with the same patience for
+// ever would never bring it over.
+func TestACallThatTakesLongGetsMoreTimeWhenItIsRepeated(t *testing.T) {
+	for _, verb := range []string{"lease", "settle"} {
+		t.Run(verb, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, noop)
+				r.faulty.on(func(ctx context.Context, call func() error) error {
+					select {
+					case <-time.After(18 * time.Second):
+						return call()
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}, verb)
+				r.enqueue(1)
+				pause(3 * time.Minute)
+				require.EqualValues(t, 1, r.counts()[backend.StateCompleted])
+				r.faulty.on(nil, verb)
+			})
+		})
+	}
+}
+
 // asynq retried a failed acknowledgement with a cancelled context, so never.
 func TestLessonSettlementsAreKeptUntilTheStoreConfirmsThem(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

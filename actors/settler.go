@@ -43,6 +43,10 @@ const maxCommit = 2000
 // callTimeout bounds a call to the backend that is to be repeated if it fails.
 const callTimeout = 5 * time.Second
 
+// patience bounds one that has failed so many times already: what is large may take
+// its time on a slow line.
+func patience(failures int) time.Duration { return callTimeout << min(failures, 2) }
+
 type committed struct {
 	call    uint64
 	results []backend.SettleResult
@@ -105,7 +109,7 @@ func (s *settler) commit(c actor.Context) {
 	t, self := s.tree, c.Self()
 	s.box.calling = true
 	request := t.settleRequest(s.box.call, s.box.inFlight)
-	t.callBy(s.box.relay.begin, callTimeout, func(ctx context.Context) {
+	t.callBy(s.box.relay.begin, patience(s.box.failures), func(ctx context.Context) {
 		results, err := t.config.Backend.Settle(ctx, request)
 		if err == nil {
 			err = checkAnswers(len(results), len(request.Settlements))
