@@ -49,10 +49,10 @@ func (h *hub) accuse(c *trackedConn) {
 	}
 	// An answer that was on its way when the line broke may still have come after
 	// the question, so only the second half of the wait counts. What was asked in it
-	// may still be answered.
+	// may still be answered, and so may a large request that takes its time.
 	since := asked + waited/2
 	for _, silent := range h.pick(func(o *trackedConn) bool {
-		return o == c || o.server == c.server && o.heard.Load() < since && o.asked.Load() < since
+		return o == c || o.server == c.server && o.heard.Load() < since && o.due() < since
 	}) {
 		silent.sever()
 	}
@@ -141,7 +141,7 @@ type trackedConn struct {
 	opened  int64
 	asked   atomic.Int64
 	heard   atomic.Int64 // at first when it was opened
-	sent    atomic.Int64 // in bytes
+	sent    atomic.Int64 // bytes, since it was last read from
 	closed  atomic.Bool
 }
 
@@ -173,6 +173,7 @@ func (c *trackedConn) Read(p []byte) (int, error) {
 		switch {
 		case n > 0:
 			c.heard.Store(c.tracker.hub.now())
+			c.sent.Store(0)
 			return n, err
 		case isTimeout(err) && c.prolong():
 		case err != nil:
@@ -181,6 +182,11 @@ func (c *trackedConn) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// due is when what was asked is sent and worked off, as a time of the hub.
+func (c *trackedConn) due() int64 {
+	return c.asked.Load() + int64(allowance(0, c.sent.Load()))
 }
 
 // prolong moves the deadline to when the server will have been silent for as long
@@ -207,7 +213,7 @@ func (c *trackedConn) failed(err error) error {
 // library asks by itself for longer.
 func (c *trackedConn) SetReadDeadline(t time.Time) error {
 	if h := c.tracker.hub; c.heard.Load() == c.opened {
-		limit := h.begun.Add(time.Duration(c.asked.Load()) + allowance(max(h.timeout, dialTimeout), c.sent.Load()))
+		limit := h.begun.Add(time.Duration(c.due()) + max(h.timeout, dialTimeout))
 		if t.IsZero() || t.After(limit) {
 			t = limit
 		}

@@ -46,14 +46,17 @@ func TestOnlyTheSilentOfTheSameServerAreGivenUp(t *testing.T) {
 		alive, alivesServer := connect(waits, "a")
 		tail, tailsServer := connect(waits, "a")
 		other, _ := connect(waits, "b")
+		busy, _ := connect(calls, "a")
 		ask(listener)
 		answer(listener, theirs)
 		await(listener, timeout)
-		require.Equal(t, 5, open(), "one that listens is owed nothing")
+		require.Equal(t, 6, open(), "one that listens is owed nothing")
 		ask(listener)
 		await(listener, timeout/10)
-		require.Equal(t, 5, open(), "that was too short to tell")
+		require.Equal(t, 6, open(), "that was too short to tell")
 
+		_, err := busy.Write(make([]byte, 2*perSecond)) // takes two seconds
+		require.NoError(t, err)
 		ask(listener)
 		answer(tail, tailsServer) // it was on its way when the line broke
 		go func() {
@@ -61,7 +64,7 @@ func TestOnlyTheSilentOfTheSameServerAreGivenUp(t *testing.T) {
 			answer(alive, alivesServer)
 		}()
 		await(listener, timeout)
-		require.Equal(t, 2, open())
+		require.Equal(t, 3, open())
 		for _, gone := range []*trackedConn{listener, idle, tail} {
 			_, err := gone.Write([]byte("?"))
 			require.ErrorIs(t, err, errSevered)
@@ -71,11 +74,14 @@ func TestOnlyTheSilentOfTheSameServerAreGivenUp(t *testing.T) {
 		}
 		ask(alive)
 		ask(other)
+		ask(busy)
 
 		waits.cut()
+		require.Equal(t, 1, open())
+		calls.cut()
 		require.Zero(t, open())
 		late, _ := net.Pipe()
-		_, err := waits.add(late, "a")
+		_, err = waits.add(late, "a")
 		require.ErrorIs(t, err, net.ErrClosed)
 	})
 }
