@@ -138,19 +138,26 @@ func TestALeaseThatTheStoreTookBeforeAnOutageIsHandedBackWhenItReturnsDuringTheS
 	})
 }
 
+// stopsUnanswered starts a worker whose lease takes jobs and is not answered, and stops
+// it: it has to learn what was taken.
+func (r *rig) stopsUnanswered() *actors.Report {
+	r.t.Helper()
+	r.enqueue(3)
+	r.start(noop)
+	synctest.Wait()
+	taken := r.counts()[backend.StateRunning]
+	require.Positive(r.t, taken)
+	report := r.stop(actors.Stop{})
+	require.EqualValues(r.t, taken, report.HandedBack)
+	require.Zero(r.t, r.counts()[backend.StateRunning], "nothing is stranded")
+	return report
+}
+
 func TestAnIdleWorkerThatStopsOnAFlakyStoreLearnsWhatItsLeaseHasTaken(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newStore(t)
 		r.faulty.on(first(8, lostReply), "lease")
-		r.enqueue(3)
-		r.start(noop)
-		synctest.Wait()
-		taken := r.counts()[backend.StateRunning]
-		require.Positive(t, taken)
-		report := r.stop(actors.Stop{})
-		require.EqualValues(t, taken, report.HandedBack)
-		require.Zero(t, r.counts()[backend.StateRunning], "nothing is stranded")
-		require.LessOrEqual(t, report.StopTook, time.Second)
+		require.LessOrEqual(t, r.stopsUnanswered().StopTook, time.Second)
 	})
 }
 
@@ -165,14 +172,7 @@ func TestASlowStoreIsAskedSeveralTimesBeforeALeaseIsGivenUp(t *testing.T) {
 			}
 			return errDown
 		}), "lease")
-		r.enqueue(3)
-		r.start(noop)
-		synctest.Wait()
-		taken := r.counts()[backend.StateRunning]
-		require.Positive(t, taken)
-		report := r.stop(actors.Stop{})
-		require.EqualValues(t, taken, report.HandedBack)
-		require.Zero(t, r.counts()[backend.StateRunning], "nothing is stranded")
+		r.stopsUnanswered()
 	})
 }
 
