@@ -1,10 +1,14 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -13,34 +17,32 @@ import (
 // BLPOP are old, ZMSCORE, LPOS and the replication of effects are not.
 const oldestMajor, oldestMinor = 6, 2
 
-// Check implements backend.Backend. Of a Cluster it asks one server.
+// Check implements backend.Backend. It takes two round trips. In a Cluster any server
+// may answer.
 func (b *Backend) Check(ctx context.Context) ([]backend.Warning, error) {
-	var info string
-	var failed error
-	settings := map[string]string{}
-	var denied error
+	var info *goredis.StringCmd
+	var configs []*goredis.MapStringStringCmd
 	err := b.await(ctx, 0, func(ctx context.Context) {
-		if info, failed = b.client.Info(ctx).Result(); failed != nil {
-			return
-		}
+		pipe := b.client.Pipeline()
+		info = pipe.Info(ctx)
 		for _, name := range []string{"maxmemory-policy", "maxmemory", "save", "appendonly", "appendfsync"} {
-			values, err := b.client.ConfigGet(ctx, name).Result()
-			if err != nil {
-				denied = err
-				return
-			}
-			for k, v := range values {
-				settings[k] = v
-			}
+			configs = append(configs, pipe.ConfigGet(ctx, name))
 		}
+		_, _ = pipe.Exec(ctx) // the errors stay with the commands
 	})
 	if err == nil {
-		err = failed
+		err = info.Err()
 	}
 	if err != nil {
 		return nil, b.fail("check", "", err)
 	}
-	facts := parseInfo(info)
+	settings := map[string]string{}
+	var denied error
+	for _, config := range configs {
+		maps.Copy(settings, config.Val())
+		denied = cmp.Or(denied, config.Err())
+	}
+	facts := parseInfo(info.Val())
 	if err := checkVersion(facts["redis_version"]); err != nil {
 		return nil, b.fail("check", "", err)
 	}

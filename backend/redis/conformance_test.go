@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -42,17 +43,21 @@ func standalone(t testing.TB, options redistest.Options) (*redistest.Server, *go
 	return server, client
 }
 
+// unhurried is for tests in which nothing fails: with large payloads, under the race
+// detector and side by side, a call may take seconds.
+var unhurried = redis.Config{Timeout: 10 * time.Second}
+
 func TestOneServerConforms(t *testing.T) {
 	t.Parallel()
 	_, client := standalone(t, redistest.Options{})
-	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, redis.Config{}) })
+	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, unhurried) })
 }
 
 func TestOneServerKeepsRetention(t *testing.T) {
 	t.Parallel()
 	_, client := standalone(t, redistest.Options{})
 	backendtest.RunRetention(t, func(t *testing.T, policy backend.RetentionPolicy) backend.Backend {
-		return open(t, client, redis.Config{Retention: policy})
+		return open(t, client, redis.Config{Retention: policy, Timeout: unhurried.Timeout})
 	})
 }
 
@@ -60,7 +65,7 @@ func TestAClusterConforms(t *testing.T) {
 	t.Parallel()
 	client := redistest.StartCluster(t, redistest.Options{}).Client()
 	t.Cleanup(func() { _ = client.Close() })
-	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, redis.Config{}) })
+	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, unhurried) })
 }
 
 func TestOneServerKeepsToTheModel(t *testing.T) {
@@ -70,5 +75,5 @@ func TestOneServerKeepsToTheModel(t *testing.T) {
 	if testing.Short() {
 		sequences = 500
 	}
-	backendtest.RunModel(t, func(t *testing.T) backend.Backend { return open(t, client, redis.Config{}) }, sequences)
+	backendtest.RunModel(t, func(t *testing.T) backend.Backend { return open(t, client, unhurried) }, sequences)
 }

@@ -344,7 +344,6 @@ func TestAServerThatCouldNotBeReachedIsUsedAsSoonAsItCan(t *testing.T) {
 
 // lesson: the client library repeats a pipeline whose dial failed, four times in all.
 func TestACallToAClusterWithAServerThatCannotBeReachedEndsInTime(t *testing.T) {
-	t.Parallel()
 	ctx := context.Background()
 	cluster := redistest.StartCluster(t, redistest.Options{})
 	s := &lines{only: cluster.Servers[0].Addr}
