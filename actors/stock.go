@@ -46,11 +46,14 @@ func (s *stock) target() int {
 		return 0
 	}
 	jobs := int64(s.width) * int64(s.call) / int64(s.job)
-	return int(min(jobs, int64(stockDepth*s.width), leaseBytes/max(1, s.size)))
+	return int(min(jobs, int64(stockDepth*s.width), s.fitting()))
 }
 
+// fitting is how many payloads leaseBytes hold.
+func (s *stock) fitting() int64 { return leaseBytes / max(1, s.size) }
+
 // atOnce is how many jobs a call may ask for.
-func (s *stock) atOnce() int { return int(min(backend.MaxBatch, max(1, leaseBytes/max(1, s.size)))) }
+func (s *stock) atOnce() int { return int(min(backend.MaxBatch, max(1, s.fitting()))) }
 
 // missing is how many jobs to ask for. It is none while half of the target is there.
 func (s *stock) missing() int {

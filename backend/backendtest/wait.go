@@ -203,7 +203,9 @@ var waitTests = []test{
 		k.requireFailure(context.Canceled, w.waitIn(ctx), "its ctx had ended before")
 		ctx, cancel = context.WithTimeout(k.ctx, 50*time.Millisecond)
 		defer cancel()
-		k.requireFailure(context.DeadlineExceeded, w.waitIn(ctx), "its ctx has a deadline")
+		interrupted := k.requireEnd(w.waitIn(ctx), "its ctx has a deadline")
+		require.ErrorIs(k, interrupted.err, context.DeadlineExceeded)
+		require.Empty(k, w.repeat(interrupted), "and from now on it takes nothing, however late it comes")
 		k.enqueueAll("a")
 		k.requireWoken(w.wait(), "a waiter that was interrupted may wait again", "a")
 	}},

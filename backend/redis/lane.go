@@ -169,7 +169,9 @@ func (b *Backend) flyOnce(t *tag, c *call, size int) (string, error) {
 	limit := allowance(b.config.Timeout, int64(size))
 	ctx := within(b.ctx, limit)
 	pause := 10 * time.Millisecond
-	c.weighed(size)
+	if size >= large {
+		c.spellOut()
+	}
 	sent := c.args
 	for try := 0; ; try++ {
 		c.args = sent

@@ -214,7 +214,9 @@ func (b *Backend) run(ctx context.Context, calls ...*call) error {
 				size += len(s)
 			}
 		}
-		c.weighed(size)
+		if size >= large {
+			c.spellOut()
+		}
 		total += size
 	}
 	return b.await(ctx, total, func(ctx context.Context) { do(ctx, b.client, calls) })

@@ -183,13 +183,6 @@ func (s *script) head(keyOf func(what string) string) []any {
 // sent twice to a server that does not know the script.
 const large = 64 << 10
 
-// weighed notes the size of a call in bytes.
-func (c *call) weighed(size int) {
-	if size >= large {
-		c.spellOut()
-	}
-}
-
 // spellOut has the call name its script by the source.
 func (c *call) spellOut() { c.args = append([]any{"eval", c.script.source}, c.args[2:]...) }
 

@@ -212,7 +212,7 @@ func TestAllWorkersResumeSoonAfterConnectionsFellSilent(t *testing.T) {
 		back := time.Now()
 		s.books.Blame(lab.Fault{What: "connections were half-open", From: began.Add(-settling), To: back.Add(10 * time.Second), Repeats: true})
 		require.Less(t, s.resumed(back), 3*time.Second, "after a silence of %v", silence)
-		s.recovered(began, back)
+		require.Less(t, s.recovered(began, back), 5*time.Second, "after a silence of %v", silence)
 	}
 	s.settle()
 }
