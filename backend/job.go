@@ -102,6 +102,10 @@ type NewJob struct {
 	// Fresh says that the id was made at random for this very call, so that a
 	// store need not look whether it is held already.
 	Fresh bool
+	// ReplaceFinished says that a finished job of this id which is still kept gives
+	// way: it is forgotten, with its history, and this one is stored as new. A job
+	// that has not finished is left as it is.
+	ReplaceFinished bool
 }
 
 // Receipt says what an enqueue did with one job.
@@ -183,7 +187,8 @@ type JobsQuery struct {
 }
 
 // JobsPage is one page. Jobs that move while one pages may be missed or seen
-// twice.
+// twice. A page may be shorter than its limit, or empty, although others follow:
+// what a store reads for one page is bounded in bytes and in steps.
 type JobsPage struct {
 	Jobs []JobInfo
 	// Next is the cursor of the following page, empty after the last.

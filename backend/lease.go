@@ -38,7 +38,7 @@ type LeaseReply struct {
 	// More is true if jobs still wait that could be leased now.
 	More bool
 	// Blocked lists, for at most MaxBlockedKeys, the keys that blocked jobs in
-	// these queues wait for.
+	// these queues wait for: a hint that is quick. Sweep answers about given keys.
 	Blocked []string
 	// Paused lists the queues of the request that are paused.
 	Paused []string
@@ -157,6 +157,9 @@ type SweepRequest struct {
 	Queues []string
 	// Duration is the length of the leases in these queues.
 	Duration time.Duration
+	// Keys are what the worker could unblock: the reply tells for which of them
+	// blocked jobs wait. At most MaxSweepKeys.
+	Keys []string
 }
 
 // SweepReply says what was found.
@@ -165,7 +168,8 @@ type SweepReply struct {
 	Reclaimed int
 	// Trimmed counts the finished jobs that were removed.
 	Trimmed int
-	// Blocked is as in LeaseReply.
+	// Blocked lists those of the request's Keys that blocked jobs in these queues
+	// wait for, however many other keys there are.
 	Blocked []string
 	// More is true if a bound was reached and another Sweep would find more.
 	More bool

@@ -26,6 +26,8 @@ const (
 	MaxFailures = 20
 	// MaxBlockedKeys is how many keys a LeaseReply lists.
 	MaxBlockedKeys = 100
+	// MaxSweepKeys is how many keys a SweepRequest may name.
+	MaxSweepKeys = 1000
 	// DefaultPage and MaxPage are the sizes of pages.
 	DefaultPage = 50
 	MaxPage     = 1000
