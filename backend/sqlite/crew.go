@@ -112,7 +112,7 @@ func (c *crew) bury(gone []int64) error {
 	err := c.store.writer.do(c.store.ctx, 1, func(t *txn) error {
 		jobs = 0
 		for _, id := range gone {
-			n, err := t.exec(`UPDATE caddis_job SET at = ? WHERE state = 3 AND process = ?`, t.now, id)
+			n, err := t.exec(`UPDATE caddis_job SET at = ?, process = NULL WHERE state = 3 AND process = ?`, t.now, id)
 			if err != nil {
 				return err
 			}

@@ -151,7 +151,7 @@ func (f *file) prepare(c *connection) error {
 		return nil
 	}
 	// The writer waits for the lock in its own way.
-	pragmas := []string{"busy_timeout = 0", "temp_store = MEMORY", "cache_size = -32768", "journal_size_limit = 67108864"}
+	pragmas := []string{"busy_timeout = 0", "temp_store = MEMORY", "cache_size = -32768", "journal_size_limit = 67108864", "wal_autocheckpoint = 0"}
 	if f.config.Relaxed {
 		pragmas = append(pragmas, "synchronous = NORMAL")
 	} else {

@@ -139,10 +139,7 @@ func (h *hub) command(command backend.Command) {
 			continue
 		}
 		l.commands = append(l.commands, command)
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
+		signal(l.wake)
 	}
 }
 

@@ -22,15 +22,16 @@ type job struct {
 	rank, at int64
 	key      string
 
-	token, worker string
-	ahead, cancel bool
-	crashes       int64
-	enqueued, due int64
-	bytes         int64
-	kind          string
-	options       string
-	history       string
-	payload       []byte
+	token, worker       string
+	process             int64
+	ahead, cancel, done bool
+	crashes             int64
+	enqueued, due       int64
+	bytes               int64
+	kind                string
+	options             string
+	history             string
+	payload             []byte
 	// apart is set if the payload is in caddis_payload.
 	apart bool
 }
@@ -43,12 +44,12 @@ const jobColumns = leanColumns + `, payload IS NULL,
 
 // leanColumns are those of a job without its payload.
 const leanColumns = `seq, queue, id, state, level, rank, at, ifnull(key, ''), ifnull(token, ''), ifnull(worker, ''),
-	ahead, cancel, crashes, enqueued, due, bytes, kind, ifnull(options, ''), ifnull(history, '')`
+	ifnull(process, 0), ahead, cancel, done, crashes, enqueued, due, bytes, kind, ifnull(options, ''), ifnull(history, '')`
 
 func (j *job) fields() []any {
 	return []any{
 		&j.seq, &j.queue, &j.id, &j.state, &j.level, &j.rank, &j.at, &j.key, &j.token, &j.worker,
-		&j.ahead, &j.cancel, &j.crashes, &j.enqueued, &j.due, &j.bytes, &j.kind, &j.options, &j.history,
+		&j.process, &j.ahead, &j.cancel, &j.done, &j.crashes, &j.enqueued, &j.due, &j.bytes, &j.kind, &j.options, &j.history,
 	}
 }
 
@@ -146,6 +147,15 @@ func (j *job) public(queue string) (backend.Job, error) {
 		}
 	}
 	return job, nil
+}
+
+// retention is how long the job asks to be kept once completed.
+func (j *job) retention() time.Duration {
+	var o options
+	if j.options != "" && json.Unmarshal([]byte(j.options), &o) != nil {
+		return 0
+	}
+	return o.Retention
 }
 
 // past is the history.

@@ -28,7 +28,7 @@ func (q *queue) move(j *job, to state) error {
 	q.entered(to, j.bytes)
 	j.state = to
 	_, err := q.t.exec(`UPDATE caddis_job SET state = ?, rank = ?, at = ?, key = ?, crashes = ?, bytes = ?, history = ?,
-		token = NULL, worker = NULL, process = NULL, ahead = 0, cancel = 0 WHERE seq = ?`,
+		token = NULL, worker = NULL, process = NULL, ahead = 0, cancel = 0, done = 0 WHERE seq = ?`,
 		int64(to), j.rank, j.at, orNull(j.key), j.crashes, j.bytes, orNull(j.history), j.seq)
 	return err
 }
@@ -220,15 +220,19 @@ func (q *queue) promote() error {
 func (q *queue) reclaim() (reclaimed int, err error) {
 	expired, err := lean(q.t, `SELECT `+leanColumns+` FROM caddis_job WHERE queue = ? AND state = 3 AND at <= ? ORDER BY at, seq LIMIT ?`,
 		q.id, q.t.now, tidyBound)
+	expired = q.t.store.writer.overdue(expired, q.t.store.crew.self())
 	for i := len(expired) - 1; i >= 0 && err == nil; i-- {
 		j := expired[i]
-		if !j.ahead || j.cancel {
+		if !j.done && (!j.ahead || j.cancel) {
 			j.crashes++
 			q.ever.crashed++
 		}
-		if j.cancel {
+		switch {
+		case j.done:
+			err = q.finish(j, completed, j.retention())
+		case j.cancel:
 			err = q.finish(j, cancelled, 0)
-		} else {
+		default:
 			err = q.waitFirst(j)
 		}
 	}

@@ -106,10 +106,12 @@ func (q *queue) settle(s *backend.Settlement, front *frontage) (state, error) {
 			return stale, err
 		}
 	}
-	if s.Outcome == backend.OutcomeRetry {
+	if s.Outcome == backend.OutcomeRetry && !j.done {
 		q.ever.failed++
 	}
 	switch {
+	case j.done && s.Outcome != backend.OutcomeCompleted:
+		return completed, q.finish(j, completed, j.retention())
 	case s.Outcome == backend.OutcomeCompleted:
 		return completed, q.finish(j, completed, s.Keep)
 	case s.Outcome == backend.OutcomeDead:

@@ -144,6 +144,7 @@ func (b *Backend) start(ctx context.Context) error {
 	b.tasks.Go(b.writer.run)
 	if f.path != "" {
 		b.tasks.Go(b.watch)
+		b.tasks.Go(b.maintain)
 	}
 	b.started.Store(true)
 	return nil

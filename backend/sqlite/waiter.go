@@ -82,10 +82,7 @@ func (w *waiter) Lease(ctx context.Context, request backend.LeaseRequest, limit 
 
 // Nudge implements backend.Waiter.
 func (w *waiter) Nudge() {
-	select {
-	case w.nudged <- struct{}{}:
-	default:
-	}
+	signal(w.nudged)
 }
 
 // wait returns nil when there may be work, or when limit has passed.

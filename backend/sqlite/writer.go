@@ -19,10 +19,16 @@ type writer struct {
 	store *Backend
 	// work has room for the one signal that there are calls.
 	work chan struct{}
+	// wrote has room for the one signal that a transaction was committed.
+	wrote chan struct{}
 	// fruitless and version belong to the goroutine. Version is the data_version that
 	// was last seen.
 	fruitless fruitless
 	version   int64
+	// suspects are leases that have expired, and since when that is known; locked is
+	// since when the lock of the file is not to be had.
+	suspects map[suspect]time.Time
+	locked   time.Time
 
 	mu     sync.Mutex
 	queued []*call
@@ -46,7 +52,7 @@ type call struct {
 const maxGroup = backend.MaxBatch
 
 func newWriter(b *Backend) *writer {
-	return &writer{store: b, work: make(chan struct{}, 1), fruitless: make(fruitless)}
+	return &writer{store: b, work: make(chan struct{}, 1), wrote: make(chan struct{}, 1), fruitless: make(fruitless), suspects: make(map[suspect]time.Time)}
 }
 
 // do runs a call and waits for it. A call whose ctx ends before it was begun has no
@@ -64,10 +70,7 @@ func (w *writer) await(ctx context.Context, c *call) error {
 	}
 	w.queued = append(w.queued, c)
 	w.mu.Unlock()
-	select {
-	case w.work <- struct{}{}:
-	default:
-	}
+	signal(w.work)
 	select {
 	case <-c.done:
 		return c.err
@@ -132,15 +135,15 @@ func (w *writer) run() {
 			return
 		}
 		for group := w.take(); len(group) > 0; group = w.take() {
-			if group = w.beside(group); len(group) > 0 {
+			if group = w.runBeside(group); len(group) > 0 {
 				w.commit(group)
 			}
 		}
 	}
 }
 
-// beside runs the calls that need no transaction, and returns the others.
-func (w *writer) beside(group []*call) []*call {
+// runBeside runs the calls that need no transaction, and returns the others.
+func (w *writer) runBeside(group []*call) []*call {
 	return slices.DeleteFunc(group, func(c *call) bool {
 		if c.beside == nil {
 			return false
@@ -154,14 +157,27 @@ func (w *writer) beside(group []*call) []*call {
 // foreign reports whether another connection has changed the file since it was asked
 // last. Only this connection can tell its own changes from those of others.
 func (w *writer) foreign() (changed bool) {
-	err := w.await(w.store.ctx, &call{beside: func(c *connection) error {
+	err := w.beside(func(c *connection) error {
 		var version int64
 		_, err := one(c, `PRAGMA data_version`, nil, &version)
 		changed = version != w.version
 		w.version = version
 		return err
-	}})
+	})
 	return changed && err == nil
+}
+
+// beside runs something on the connection of the writer, outside of a transaction.
+func (w *writer) beside(run func(c *connection) error) error {
+	return w.await(w.store.ctx, &call{beside: run})
+}
+
+// signal sends a signal that is not under way already.
+func signal(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
+	}
 }
 
 // commit runs calls in one transaction. If that fails each gets one of its own, so
@@ -176,6 +192,7 @@ func (w *writer) commit(group []*call) {
 	}
 	if err == nil {
 		t.publish()
+		signal(w.wrote)
 	}
 	for _, c := range group {
 		c.err = err
@@ -192,10 +209,16 @@ func (w *writer) transact(group []*call) (t *txn, err error) {
 			w.rollback()
 		}
 	}()
-	if err := begin(b.file, b.ctx.Done()); err != nil {
+	since := time.Now()
+	err = begin(b.file, b.ctx.Done())
+	w.waited(err == nil, since)
+	if err != nil {
 		return nil, err
 	}
 	t, err = newTxn(b, b.file.conn)
+	if err == nil {
+		err = t.excuse()
+	}
 	for i := 0; i < len(group) && err == nil; i++ {
 		err = group[i].run(t)
 	}

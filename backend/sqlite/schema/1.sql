@@ -41,13 +41,15 @@ CREATE TABLE caddis_job (
 	at       INTEGER NOT NULL DEFAULT 0,
 	-- What a blocked job waits for.
 	key      TEXT,
-	-- The lease of a running job: whose it is, and whether it was leased ahead or is
-	-- to be cancelled.
+	-- The lease of a running job: whose it is, whether it was leased ahead, is to be
+	-- cancelled, or was completed in a transaction of the application: it then ends so,
+	-- whatever becomes of its worker.
 	token    TEXT,
 	worker   TEXT,
 	process  INTEGER,
 	ahead    INTEGER NOT NULL DEFAULT 0,
 	cancel   INTEGER NOT NULL DEFAULT 0,
+	done     INTEGER NOT NULL DEFAULT 0,
 	crashes  INTEGER NOT NULL DEFAULT 0,
 	enqueued INTEGER NOT NULL,
 	due      INTEGER NOT NULL,
