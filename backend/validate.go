@@ -31,6 +31,9 @@ const (
 	// DefaultPage and MaxPage are the sizes of pages.
 	DefaultPage = 50
 	MaxPage     = 1000
+	// MaxPageBytes bounds the jobs of a page together, their histories included,
+	// unless it has one job only. A store may stop sooner.
+	MaxPageBytes = 4 << 20
 	// MaxLease is the longest lease; MinLease the shortest.
 	MaxLease = 24 * time.Hour
 	MinLease = 100 * time.Millisecond
@@ -180,6 +183,35 @@ func (r *LeaseRequest) Check() error {
 	return CheckQueues(r.Queues)
 }
 
+// Check says what is wrong with a request for housekeeping.
+func (r *SweepRequest) Check() error {
+	if err := CheckLease(r.Duration); err != nil {
+		return err
+	}
+	if len(r.Keys) > MaxSweepKeys {
+		return reject("%d keys in one call, %d are allowed; ask for them in turns", len(r.Keys), MaxSweepKeys)
+	}
+	for _, key := range r.Keys {
+		if err := checkKey(key); err != nil {
+			return err
+		}
+	}
+	return CheckQueues(r.Queues)
+}
+
+// checkKey says what is wrong with a key that blocked jobs wait for.
+func checkKey(key string) error {
+	switch {
+	case key == "":
+		return reject("a key without a name")
+	case len(key) > 2*MaxNameLength:
+		return reject("the key %q… has %d bytes, %d are allowed", key[:20], len(key), 2*MaxNameLength)
+	case strings.ContainsRune(key, 0):
+		return reject("key %q has a NUL byte", key)
+	}
+	return nil
+}
+
 // CheckQueues says what is wrong with a list of queues.
 func CheckQueues(queues []string) error {
 	seen := make(map[string]bool, len(queues))
@@ -212,10 +244,10 @@ func (s *Settlement) Check() error {
 		return reject("a delay of %v; it cannot be negative", s.Delay)
 	case s.Delay > MaxDelay:
 		return reject("a delay of %v; at most %v are allowed", s.Delay, MaxDelay)
-	case s.Outcome == OutcomeBlocked && s.Key == "":
+	case s.Key != "":
+		return checkKey(s.Key)
+	case s.Outcome == OutcomeBlocked:
 		return reject("blocked without a key")
-	case strings.ContainsRune(s.Key, 0) || len(s.Key) > 2*MaxNameLength:
-		return reject("key %q is too long or has a NUL byte", s.Key)
 	}
 	return nil
 }

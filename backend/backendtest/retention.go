@@ -57,6 +57,30 @@ var retentionTests = []struct {
 			require.Equal(k, trimmed, k.info().Trimmed)
 		}
 	}},
+	{"a finished job that was replaced leaves its place to others", backend.RetentionPolicy{
+		Completed: generous, Cancelled: generous,
+		Dead: backend.Retention{Count: 3, Age: never, Bytes: 10_000},
+	}, func(k *kit) {
+		w := k.worker("w")
+		kill := func(id string, n backend.NewJob) {
+			n.Payload = make([]byte, 2000)
+			require.False(k, k.enqueue(n)[0].Existing)
+			w.settled(w.leaseOne(id), backend.OutcomeDead, backend.StateDead)
+			time.Sleep(2 * time.Millisecond)
+		}
+		for _, id := range []string{"a", "b", "c"} {
+			kill(id, job(id))
+		}
+		for range 10 { // more than there is room for
+			kill("a", anew("a"))
+		}
+		k.enqueue(anew("b", delay(never)))
+		kill("d", job("d"))
+		k.sweep(long)
+		require.ElementsMatch(k, []string{"c", "a", "d"}, k.page(backend.StateDead, 0))
+		require.Zero(k, k.info().Trimmed)
+		require.EqualValues(k, 14, k.info().Dead)
+	}},
 	{"finished jobs are kept up to a number of bytes", backend.RetentionPolicy{
 		Completed: generous, Cancelled: generous,
 		Dead: backend.Retention{Count: 10_000, Age: never, Bytes: 10_000},

@@ -46,11 +46,14 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 	return receipts, nil
 }
 
-// add stores one job, unless the queue holds one of its id. It reports whether
-// whoever waits for work has to know.
+// add stores one job, unless the queue holds one of its id that does not give way. It
+// reports whether whoever waits for work has to know.
 func (q *queue) add(n *backend.NewJob, now int64) (state backend.State, existing, tell bool) {
-	if j := q.jobs[n.ID]; j != nil {
+	if j := q.holder(n); j != nil {
 		return j.state, true, false
+	}
+	if j := q.jobs[n.ID]; j != nil {
+		q.remove(j)
 	}
 	j := &job{Job: clone(n.Job)}
 	j.Queue = q.name
@@ -70,6 +73,15 @@ func (q *queue) add(n *backend.NewJob, now int64) (state backend.State, existing
 	return j.state, false, tell
 }
 
+// holder returns the job because of which a new one is not stored, or nil.
+func (q *queue) holder(n *backend.NewJob) *job {
+	j := q.jobs[n.ID]
+	if j != nil && n.ReplaceFinished && j.state.Final() {
+		return nil
+	}
+	return j
+}
+
 // room says whether the new ones among the jobs fit.
 func (b *Backend) room(jobs []backend.NewJob, now int64) error {
 	type key struct{ queue, id string }
@@ -79,7 +91,7 @@ func (b *Backend) room(jobs []backend.NewJob, now int64) error {
 		n := &jobs[i]
 		if q := b.queues[n.Queue]; q != nil {
 			q.tidy(now)
-			if q.jobs[n.ID] != nil {
+			if q.holder(n) != nil {
 				continue
 			}
 		}
