@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -62,7 +63,7 @@ func (q *queue) add(n *backend.NewJob, now int64) (state backend.State, existing
 	due := enqueued
 	if n.Delay > 0 {
 		due = dueAt(now, n.Delay)
-	} else if !n.At.IsZero() && n.At.UnixNano() > now {
+	} else if !n.At.IsZero() && n.At.After(time.Unix(0, now)) {
 		due = dueAt(n.At.UnixNano(), 0)
 	}
 	j.EnqueuedAt, j.DueAt = instant(enqueued), instant(due)

@@ -167,7 +167,7 @@ func (q *queue) reclaim(now int64) int {
 		cancelled := j.cancelRequested
 		q.lift(j)
 		if !j.ahead || cancelled {
-			j.crashes++
+			j.crashes = min(j.crashes+1, backend.MaxCrashes)
 			q.crashed++
 		}
 		if cancelled {
