@@ -39,16 +39,16 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 		c := freightOf(p, jobs, fresh)
 		cargos[n] = c
 		l := p.tag.lane(c)
-		self := len(parts) == 1 && ctx.Done() == nil // whose ctx may end does not wait for the store
+		self := len(parts) == 1 && (ctx.Done() == nil || !b.derive.clustered()) // else it would have to wait
 		pilot, err := b.board(l, c, self)
 		switch {
 		case err != nil:
 			c.err = err
 		case !pilot:
 		case self:
-			b.fly(p.tag, l)
+			b.fly(ctx, p.tag, l, c)
 		default:
-			go b.flyOn(p.tag, l)
+			go b.flyOn(p.tag, l, nil)
 		}
 	}
 

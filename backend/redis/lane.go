@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,8 +14,7 @@ import (
 
 // lane carries enqueues of one tag: one flight at a time, with all that piled up
 // while the one before was in the air. Who finds the lane free carries the flight
-// itself. Each flight has a number, and the store remembers the last one and its
-// answer, so that a flight can be repeated after a lost reply.
+// itself.
 //
 // A tag has a lane for large calls, so that they keep no small one waiting.
 type lane struct {
@@ -26,7 +22,7 @@ type lane struct {
 	pending  []*cargo
 	flying   bool
 	producer string // names the memory of the lane in the store
-	flight   uint64 // the last number
+	flights  uint64 // the number of the last one
 }
 
 // firstFlight is where the numbers begin: all have as many digits, so that the
@@ -39,7 +35,7 @@ type cargo struct {
 	size   int
 	common bool      // all are for the common path
 	since  time.Time // when it boarded
-	// done is closed after letters or err is set; nil if the owner flies.
+	// done is closed after letters or err is set; nil while the owner flies.
 	done    chan struct{}
 	letters string
 	err     error
@@ -106,8 +102,8 @@ func (l *lane) take() []*cargo {
 		}
 		n++
 	}
-	cargos := l.pending[:n:n]
-	l.pending = l.pending[n:]
+	cargos := slices.Clone(l.pending[:n])
+	l.pending = slices.Delete(l.pending, 0, n)
 	return cargos
 }
 
@@ -116,81 +112,48 @@ func (l *lane) next() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flying = len(l.pending) > 0
-	if !l.flying {
-		l.pending = nil
-	}
 	return l.flying
 }
 
-// fly carries the flight that its caller has boarded. What piled up meanwhile is
-// for flyOn.
-func (b *Backend) fly(t *tag, l *lane) {
-	b.carry(t, l, l.take())
-	if l.next() {
-		go b.flyOn(t, l)
+// number gives the next flight its number. Only one flight is in the air.
+func (l *lane) number() (producer string, flight uint64) {
+	if l.producer == "" {
+		l.producer, l.flights = "e:"+rand.Text(), firstFlight
+	}
+	l.flights++
+	return l.producer, l.flights
+}
+
+// fly tries the flight that its caller has boarded with cargo of its own, once. What
+// is left to do then, and what piled up meanwhile, is for flyOn.
+func (b *Backend) fly(ctx context.Context, t *tag, l *lane, own *cargo) {
+	f := b.prepare(t, l, l.take(), false)
+	letters, err := f.try(ctx)
+	if err == nil || f.isOver(err) {
+		f.tell(letters, err)
+		f = nil
+	} else {
+		own.done = make(chan struct{})
+	}
+	if f != nil || l.next() {
+		go b.flyOn(t, l, f)
 	} else {
 		b.running.Done()
 	}
 }
 
-// flyOn carries flights until nothing is left.
-func (b *Backend) flyOn(t *tag, l *lane) {
+// flyOn carries flights until nothing is left: first the one that was begun, if
+// there is one.
+func (b *Backend) flyOn(t *tag, l *lane, f *flight) {
 	defer b.running.Done()
-	for more := true; more; more = l.next() {
-		// Those who were just answered may enqueue again and come along.
-		runtime.Gosched()
-		b.carry(t, l, l.take())
-	}
-}
-
-// carry brings cargos to the store and tells their owners what became of them.
-func (b *Backend) carry(t *tag, l *lane, cargos []*cargo) {
-	if len(cargos) == 0 {
-		return // those who waited were taken back
-	}
-	err := b.trip(t, l, cargos, false)
-	t.left.Store(-1)
-	if errors.Is(err, backend.ErrUnavailable) {
-		b.overdue(l, err)
-	}
-}
-
-// trip carries cargos in one flight, and where it must in several: what is refused
-// is divided, so that only who is refused alone is told so, and so is what was too
-// large for the line in the time that it had. The error is one that may be about
-// the store.
-func (b *Backend) trip(t *tag, l *lane, cargos []*cargo, doubtful bool) error {
-	letters, err := b.flight(t, l, cargos, doubtful)
-	if n := len(cargos); n > 1 {
-		slow := errors.Is(err, backend.ErrUnavailable) && sizeOf(cargos) >= large
-		if slow || errors.Is(err, backend.ErrRejected) && !spoilt(err) {
-			first := b.trip(t, l, cargos[:n/2], doubtful || slow)
-			if errors.Is(first, backend.ErrUnavailable) {
-				tell(cargos[n/2:], "", first)
-				return first
-			}
-			return b.trip(t, l, cargos[n/2:], doubtful || slow)
+	for more := true; more; more, f = l.next(), nil {
+		if f == nil {
+			// Those who were just answered may enqueue again and come along.
+			runtime.Gosched()
+			f = b.prepare(t, l, l.take(), false)
 		}
-	}
-	tell(cargos, letters, err)
-	return err
-}
-
-func sizeOf(cargos []*cargo) (size int) {
-	for _, c := range cargos {
-		size += c.size
-	}
-	return size
-}
-
-// tell gives the owners of cargos their answer.
-func tell(cargos []*cargo, letters string, err error) {
-	for _, c := range cargos {
-		if c.err = err; err == nil {
-			c.letters, letters = letters[:len(c.jobs)], letters[len(c.jobs):]
-		}
-		if c.done != nil {
-			close(c.done)
+		if err := f.deliver(); errors.Is(err, backend.ErrUnavailable) {
+			b.overdue(l, err)
 		}
 	}
 }
@@ -201,133 +164,19 @@ func (b *Backend) overdue(l *lane, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pending = slices.DeleteFunc(l.pending, func(c *cargo) bool {
-		if time.Since(c.since) < allowance(b.config.Timeout, int64(c.size))/2 {
+		if time.Since(c.since) < b.allowance(c.size)/2 {
 			return false
 		}
-		tell([]*cargo{c}, "", err)
+		c.tell("", err)
 		return true
 	})
 }
 
-// flight carries cargos under the next number. In doubt whether they were stored
-// before, all are looked up, and those whose ids are new for certain are ours.
-func (b *Backend) flight(t *tag, l *lane, cargos []*cargo, doubtful bool) (string, error) {
-	jobs, size, common := 0, 0, !doubtful && t.clock.recent()
-	for _, c := range cargos {
-		jobs, size, common = jobs+len(c.jobs), size+c.size, common && c.common
-	}
-	if l.producer == "" { // of the lane one flight is in the air
-		l.producer, l.flight = "e:"+rand.Text(), firstFlight
-	}
-	l.flight++
-	number := strconv.FormatUint(l.flight, 10)
-	ctx := within(b.ctx, allowance(b.config.Timeout, int64(size)))
-	if common {
-		answer := "w"
-		if jobs > 1 {
-			answer = strings.Repeat("w", jobs)
-		}
-		c := t.call(enqueueCommon, l.producer, 1+2*jobs)
-		c.add(number + ":" + answer)
-		for _, cargo := range cargos {
-			for i := range cargo.jobs {
-				c.add(&cargo.jobs[i].id, cargo.jobs[i].body)
-			}
-		}
-		reply, err := b.persist(ctx, c, size)
-		switch {
-		case err != nil:
-			return "", err
-		case asInt(reply) == 1:
-			return answer, nil
-		case asInt(reply) != 0:
-			return "", fmt.Errorf("%w: the flight came after a later one", backend.ErrUnavailable)
-		}
-	}
-	return b.wholeFlight(ctx, t, l, cargos, number, jobs, size, doubtful)
-}
-
-// wholeFlight carries cargos of any kind.
-func (b *Backend) wholeFlight(ctx context.Context, t *tag, l *lane, cargos []*cargo, number string, jobs, size int, doubtful bool) (string, error) {
-	call := t.call(enqueueScript, l.producer, 3+2*jobs)
-	call.add(number)
-	// Jobs that follow each other and are due alike are a group.
-	when, members, count := "", 0, 0 // count is where the number of members is
-	for _, c := range cargos {
-		for i := range c.jobs {
-			due, body := c.jobs[i].when, c.jobs[i].body
-			if doubtful && c.jobs[i].fresh() {
-				due, body = due[:1], body[headerSize:]
-			}
-			if members == 0 || due != when {
-				when, members, count = due, 0, len(call.args)+1
-				call.add(when, 0)
-			}
-			members++
-			call.args[count] = members
-			call.add(&c.jobs[i].id, body)
-		}
-	}
-	reply, err := b.persist(ctx, call, size)
-	if err != nil {
-		return "", err
-	}
-	answer, ok := reply.([]any)
-	if !ok || len(answer) != 2 {
-		return "", fmt.Errorf("%w: the store answered %T", backend.ErrUnavailable, reply)
-	}
-	letters := asString(answer[1])
-	if len(letters) != jobs {
-		return "", fmt.Errorf("%w: %d answers to %d jobs", backend.ErrUnavailable, len(letters), jobs)
-	}
-	t.clock.set(asInt(answer[0]))
-	if doubtful {
-		letters = ours(cargos, letters)
-	}
-	return letters, nil
-}
-
-// ours turns the letters of fresh jobs that were stored before into those of new
-// ones: nobody else can have stored them.
-func ours(cargos []*cargo, letters string) string {
-	all, n := []byte(letters), 0
-	for _, c := range cargos {
-		for i := range c.jobs {
-			if c.jobs[i].fresh() {
-				all[n] |= 'a' - 'A'
-			}
-			n++
-		}
-	}
-	return string(all)
-}
-
-// persist makes a call and repeats it unchanged while the time for it lasts.
-func (b *Backend) persist(ctx context.Context, c *call, size int) (any, error) {
-	pause := 10 * time.Millisecond
-	if size >= large {
-		c.spellOut()
-	}
-	sent := c.args
-	for try := 0; ; try++ {
-		c.args = sent
-		do(ctx, b.client, []*call{c})
-		reply, err := c.result()
-		if err == nil {
-			return reply, nil
-		}
-		err = classify(err)
-		if deadline, _ := ctx.Deadline(); try == 3 || !errors.Is(err, backend.ErrUnavailable) || time.Until(deadline) < pause {
-			return nil, err
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-b.ctx.Done():
-			timer.Stop()
-			return nil, backend.ErrClosed
-		}
-		pause *= 3
+// tell gives the owner its answer.
+func (c *cargo) tell(letters string, err error) {
+	c.letters, c.err = letters, err
+	if c.done != nil {
+		close(c.done)
 	}
 }
 
