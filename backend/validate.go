@@ -22,6 +22,8 @@ const (
 	MaxNameLength = 100
 	// MaxDelay is the longest delay.
 	MaxDelay = 10 * 365 * 24 * time.Hour
+	// MaxCrashes is the highest number of crashes that is counted of a job.
+	MaxCrashes = 255
 	// MaxFailures is how many failures a History holds; the oldest go first.
 	MaxFailures = 20
 	// MaxBlockedKeys is how many keys a LeaseReply lists.
@@ -31,6 +33,9 @@ const (
 	// DefaultPage and MaxPage are the sizes of pages.
 	DefaultPage = 50
 	MaxPage     = 1000
+	// MaxPageBytes bounds the jobs of a page together, their histories included,
+	// unless it has one job only. A store may stop sooner.
+	MaxPageBytes = 4 << 20
 	// MaxLease is the longest lease; MinLease the shortest.
 	MaxLease = 24 * time.Hour
 	MinLease = 100 * time.Millisecond
@@ -130,14 +135,26 @@ func (j *NewJob) Check() error {
 		return reject("due at %v; at most %v ahead are allowed", j.At, MaxDelay)
 	case j.MaxAttempts < 0, j.MaxAttempts > math.MaxInt32:
 		return reject("%d attempts at most; give a number from 1, or 0 for the default", j.MaxAttempts)
-	case j.MaxCrashes < 0, j.MaxCrashes > math.MaxInt32:
-		return reject("%d crashes at most; give a number from 1, or 0 for the default", j.MaxCrashes)
+	case j.MaxCrashes < 0, j.MaxCrashes > MaxCrashes:
+		return reject("%d crashes at most; give a number from 1 to %d, or 0 for the default", j.MaxCrashes, MaxCrashes)
 	case j.Timeout < 0:
 		return reject("a timeout of %v; it cannot be negative", j.Timeout)
 	case j.ExpireAfter < 0:
 		return reject("expiry after %v; it cannot be negative", j.ExpireAfter)
+	case j.Retention < 0:
+		return reject("a retention of %v; it cannot be negative", j.Retention)
+	case !expressible(j.At):
+		return reject("due in the year %d; the years go from 0 to 9999", j.At.Year())
+	case !expressible(j.Deadline):
+		return reject("a deadline in the year %d; the years go from 0 to 9999", j.Deadline.Year())
 	}
 	return nil
+}
+
+// expressible reports whether an instant is one that every store and JSON can write.
+func expressible(t time.Time) bool {
+	year := t.UTC().Year()
+	return 0 <= year && year <= 9999
 }
 
 // CheckJobs says what is wrong with a batch of jobs, naming the first bad one.
@@ -180,6 +197,35 @@ func (r *LeaseRequest) Check() error {
 	return CheckQueues(r.Queues)
 }
 
+// Check says what is wrong with a request for housekeeping.
+func (r *SweepRequest) Check() error {
+	if err := CheckLease(r.Duration); err != nil {
+		return err
+	}
+	if len(r.Keys) > MaxSweepKeys {
+		return reject("%d keys in one call, %d are allowed; ask for them in turns", len(r.Keys), MaxSweepKeys)
+	}
+	for _, key := range r.Keys {
+		if err := checkKey(key); err != nil {
+			return err
+		}
+	}
+	return CheckQueues(r.Queues)
+}
+
+// checkKey says what is wrong with a key that blocked jobs wait for.
+func checkKey(key string) error {
+	switch {
+	case key == "":
+		return reject("a key without a name")
+	case len(key) > 2*MaxNameLength:
+		return reject("the key %q… has %d bytes, %d are allowed", key[:20], len(key), 2*MaxNameLength)
+	case strings.ContainsRune(key, 0):
+		return reject("key %q has a NUL byte", key)
+	}
+	return nil
+}
+
 // CheckQueues says what is wrong with a list of queues.
 func CheckQueues(queues []string) error {
 	seen := make(map[string]bool, len(queues))
@@ -214,8 +260,29 @@ func (s *Settlement) Check() error {
 		return reject("a delay of %v; at most %v are allowed", s.Delay, MaxDelay)
 	case s.Outcome == OutcomeBlocked && s.Key == "":
 		return reject("blocked without a key")
-	case strings.ContainsRune(s.Key, 0) || len(s.Key) > 2*MaxNameLength:
-		return reject("key %q is too long or has a NUL byte", s.Key)
+	}
+	if s.Key != "" {
+		if err := checkKey(s.Key); err != nil {
+			return err
+		}
+	}
+	if s.History != nil {
+		return s.History.check()
+	}
+	return nil
+}
+
+func (h *History) check() error {
+	switch {
+	case h.Attempts < 0, h.Attempts > math.MaxInt32, h.Snoozes < 0, h.Snoozes > math.MaxInt32:
+		return reject("a history of %d attempts and %d snoozes; they go from 0 to %d", h.Attempts, h.Snoozes, math.MaxInt32)
+	case !expressible(h.StartedAt), !expressible(h.FinishedAt):
+		return reject("an attempt from the year %d to the year %d; the years go from 0 to 9999", h.StartedAt.Year(), h.FinishedAt.Year())
+	}
+	for i := range h.Failures {
+		if at := h.Failures[i].At; !expressible(at) {
+			return reject("failure %d of the history is of the year %d; the years go from 0 to 9999", i+1, at.Year())
+		}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func (b *Backend) Job(ctx context.Context, queue, id string) (backend.JobInfo, e
 	if q := b.queues[queue]; q != nil {
 		q.tidy(now())
 		if j := q.jobs[id]; j != nil {
-			return j.info(), nil
+			return j.info(b.zero(now())), nil
 		}
 	}
 	return backend.JobInfo{}, &backend.Error{Op: "job", Queue: queue, ID: id, Err: backend.ErrNotFound}
