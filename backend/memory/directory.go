@@ -34,7 +34,7 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		return err
 	}
 	defer b.mu.Unlock()
-	now, ran := now(), b.clock.read()
+	now, ran := b.now(), b.clock.read()
 	b.forgetWorkers(ran)
 	for _, name := range worker.Queues {
 		b.queue(name)

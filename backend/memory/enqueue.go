@@ -19,7 +19,7 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now := b.now()
 	receipts := make([]backend.Receipt, len(jobs))
 	if b.maxJobs > 0 || b.maxBytes > 0 {
 		if err := b.room(jobs, now); err != nil {

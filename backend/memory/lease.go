@@ -17,7 +17,7 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 		return backend.LeaseReply{}, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now := b.now()
 	c := b.caller(request.Worker)
 	repeated := c.token == request.Token
 	if !repeated {

@@ -32,7 +32,7 @@ func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.Jo
 	if q == nil {
 		return backend.JobsPage{}, nil
 	}
-	now := now()
+	now := b.now()
 	q.tidy(now)
 	zero := b.zero(now)
 	var page backend.JobsPage

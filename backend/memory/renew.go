@@ -60,7 +60,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		return backend.SweepReply{}, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now := b.now()
 	var reply backend.SweepReply
 	for _, name := range request.Queues {
 		q := b.queue(name)
