@@ -27,7 +27,15 @@ func TestWhereverTheLogIsCutTheFileOpensAndHasEveryConfirmedJob(t *testing.T) {
 	require.NoError(t, err)
 	// What is before the recording is in its place in the file, and the log begins
 	// anew. Nothing is copied from it while somebody reads what was before.
-	require.NoError(t, store.writer.beside(func(c *connection) error { return c.pragma("wal_checkpoint(TRUNCATE)") }))
+	size := func() int64 {
+		info, err := os.Stat(path + "-wal")
+		require.NoError(t, err)
+		return info.Size()
+	}
+	require.Eventually(t, func() bool { // unless somebody reads just then
+		require.NoError(t, store.writer.beside(func(c *connection) error { return c.pragma("wal_checkpoint(TRUNCATE)") }))
+		return size() == 0
+	}, 20*time.Second, time.Millisecond)
 	before, err := store.readers.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	var queues int
@@ -42,11 +50,6 @@ func TestWhereverTheLogIsCutTheFileOpensAndHasEveryConfirmedJob(t *testing.T) {
 		enqueued, done int
 	}
 	var confirmed []moment
-	size := func() int64 {
-		info, err := os.Stat(path + "-wal")
-		require.NoError(t, err)
-		return info.Size()
-	}
 	const jobs = 40
 	done := 0
 	for i := range jobs {
