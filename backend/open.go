@@ -65,9 +65,8 @@ func Open(rawURL string) (Backend, error) {
 
 // packages says which package makes a scheme known.
 var packages = map[string]string{
-	"memory": "memory",
-	"sqlite": "sqlite",
-	"redis":  "redis", "rediss": "redis", "redis+sentinel": "redis", "redis+cluster": "redis",
+	"memory": "memory", "sqlite": "sqlite",
+	"redis": "redis", "rediss": "redis", "redis+sentinel": "redis", "redis+cluster": "redis",
 }
 
 func unknownScheme(scheme string, known []string) error {
