@@ -98,11 +98,9 @@ func TestASubscriberThatPanicsKeepsNothingFromTheOthers(t *testing.T) {
 	})
 }
 
-// blockingStrategy never decides.
-type blockingStrategy struct{ gate chan struct{} }
-
-func (s blockingStrategy) HandleFailure(*actor.ActorSystem, actor.Supervisor, *actor.PID, *actor.RestartStatistics, any, any) {
-	<-s.gate
+// blocking is a strategy that never decides.
+func blocking(gate <-chan struct{}) actor.SupervisorStrategy {
+	return strategyFunc(func(actor.Supervisor, *actor.PID, any, any) { <-gate })
 }
 
 func panicking(context.Context, *jobs.Job[task]) error { panic("for the strategy") }
@@ -119,7 +117,7 @@ func TestWhoeverBlocksTheReportComesInTimeAndNamesHim(t *testing.T) {
 	for name, s := range map[string]story{
 		"the strategy": {who: "the supervision strategy", handler: panicking, most: grace,
 			block: func(_ *rig, gate chan struct{}) []func(*actors.Config) {
-				return []func(*actors.Config){strategy(blockingStrategy{gate})}
+				return []func(*actors.Config){strategy(blocking(gate))}
 			}},
 		"a subscriber": {who: "a subscriber to the worker's state", handler: noop, most: grace,
 			block: func(r *rig, gate chan struct{}) []func(*actors.Config) {
@@ -174,7 +172,7 @@ func TestAStrategyThatBlocksKeepsNoOtherExecutorFromItsWork(t *testing.T) {
 				panic("for the strategy")
 			}
 			return nil
-		}, concurrency(2), strategy(blockingStrategy{gate}))
+		}, concurrency(2), strategy(blocking(gate)))
 		r.enqueue(1)
 		pause(20 * time.Second)
 		require.Equal(t, []string{"the supervision strategy"}, r.worker.Status().Stuck)
@@ -191,7 +189,7 @@ func TestAStrategyThatBlocksKeepsNoOtherExecutorFromItsWork(t *testing.T) {
 func TestAStrategyMayWaitForTheStopThatItBegins(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		var worker atomic.Pointer[actors.Worker]
-		waits := strategyFunc(func(supervisor actor.Supervisor, child *actor.PID) {
+		waits := strategyFunc(func(supervisor actor.Supervisor, child *actor.PID, _, _ any) {
 			w := worker.Load()
 			w.Stop(actors.Stop{})
 			<-w.Done()
@@ -206,13 +204,6 @@ func TestAStrategyMayWaitForTheStopThatItBegins(t *testing.T) {
 		require.Equal(t, []string{"the supervision strategy"}, report.Stuck)
 		require.Equal(t, 1, report.Retried)
 	})
-}
-
-type strategyFunc func(actor.Supervisor, *actor.PID)
-
-func (f strategyFunc) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID,
-	_ *actor.RestartStatistics, _, _ any) {
-	f(supervisor, child)
 }
 
 // enqueueMore stores jobs from to to-1.
