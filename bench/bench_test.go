@@ -178,7 +178,7 @@ func TestEachBudgetIsJudged(t *testing.T) {
 		}
 		for _, c := range [][2]string{
 			{"drain", concurrencyCase(50)}, {"sustained", sustainedCase(100)}, {"rtt", rttCase(time.Millisecond, 100)},
-			{"enqueue", manyProducersCase}, {"enqueue", batchesCase},
+			{"enqueue", oneProducerCase}, {"enqueue", manyProducersCase}, {"enqueue", batchesCase},
 		} {
 			add("caddis", c[0], c[1], "rate", rate)
 			add("memory", c[0], c[1], "rate", rate)
@@ -188,6 +188,7 @@ func TestEachBudgetIsJudged(t *testing.T) {
 		for _, c := range [][3]string{
 			{"pickup", concurrencyCase(100), "p50"}, {"pickup", concurrencyCase(100), "p99"}, {"delayed", concurrencyCase(100), "p99"},
 			{"footprint", lifeCase(100), "Redis time per job"}, {"footprint", lifeCase(100), "round trips per job"},
+			{"footprint", workerCase(100), "worker CPU per job"}, {"idle", idleCase(10_000, 200), "commands"},
 			{"footprint", waitingCase, "Redis memory per job"}, {"recover", recoverCase(50), "kill to the last"},
 			{"depth", depthCase(1_000_000), "Redis time per job"},
 			{"idle", idleCase(10_000, 1), "memory of the process"}, {"idle", idleCase(10_000, 1), "CPU"}, {"idle", idleCase(10, 1), "commands"},

@@ -8,6 +8,7 @@ import (
 )
 
 const (
+	oneProducerCase   = "1 producer"
 	manyProducersCase = "16 producers"
 	batchesCase       = "batches of 1,000"
 )
@@ -21,7 +22,7 @@ func enqueue(ctx context.Context, b *bench) error {
 		producers int
 		batch     int
 	}{
-		{"1 producer", b.part(1, 5), 1, 1},
+		{oneProducerCase, b.part(1, 5), 1, 1},
 		{manyProducersCase, b.jobs, producers, 1},
 		{batchesCase, b.part(4, 1), 1, batchSize},
 	} {

@@ -8,6 +8,10 @@ import (
 
 const waitingCase = "waiting"
 
+func workerCase(concurrency int) string {
+	return fmt.Sprintf("worker alone, concurrency %d", concurrency)
+}
+
 func lifeCase(concurrency int) string {
 	return fmt.Sprintf("whole life, %d producers, concurrency %d", producers, concurrency)
 }
@@ -139,7 +143,7 @@ func (b *bench) footprintWorker(ctx context.Context, run int, p *peer, concurren
 	if err != nil {
 		return err
 	}
-	variant := fmt.Sprintf("worker alone, concurrency %d", concurrency)
+	variant := workerCase(concurrency)
 	s := settings{"jobs": b.jobs, "concurrency": concurrency}
 	b.note(p, run, variant, "worker CPU per job", microseconds(after.cpu-before.cpu, b.jobs), "µs", s)
 	b.note(p, run, variant, "allocations per job", perJob(after.allocations-before.allocations, b.jobs), "", s)

@@ -104,7 +104,7 @@ func (t *tracker) missed() {
 // add tracks a connection to a server, which is named as it was dialed.
 func (t *tracker) add(conn net.Conn, server string) (net.Conn, error) {
 	h := t.hub
-	c := &trackedConn{Conn: conn, tracker: t, server: server, opened: h.now()}
+	c := &trackedConn{Conn: conn, tracker: t, server: server, opened: h.now(), near: newNear(conn)}
 	c.heard.Store(c.opened)
 	c.hidden = c.socket() == nil
 	h.mu.Lock()
@@ -161,6 +161,7 @@ type trackedConn struct {
 	heard   atomic.Int64 // at first when it was opened
 	sent    atomic.Int64 // bytes, since it was last read from
 	closed  atomic.Bool
+	near    *near // the reader's; nil where it is of no use
 }
 
 var errSevered = errors.New("the connection was given up, as its server was silent or had closed others")
@@ -203,12 +204,18 @@ func (c *trackedConn) Write(p []byte) (n int, err error) {
 func (c *trackedConn) Read(p []byte) (int, error) {
 	c.reading.Store(true)
 	defer c.reading.Store(false)
+	sent := c.sent.Load()
+	if c.near != nil && sent > 0 {
+		if n := c.near.read(p, sent); n > 0 {
+			c.answered(sent)
+			return n, nil
+		}
+	}
 	for {
 		n, err := c.Conn.Read(p)
 		switch {
 		case n > 0:
-			c.heard.Store(c.tracker.hub.now())
-			c.sent.Store(0)
+			c.answered(sent)
 			return n, err
 		case isTimeout(err) && c.prolong():
 		case err != nil:
@@ -217,6 +224,16 @@ func (c *trackedConn) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// answered notes that something arrived.
+func (c *trackedConn) answered(sent int64) {
+	now := c.tracker.hub.now()
+	if c.near != nil && sent > 0 {
+		c.near.answered(time.Duration(now - c.asked.Load()))
+	}
+	c.heard.Store(now)
+	c.sent.Store(0)
 }
 
 // due is when what was asked is sent and worked off, as a time of the hub.
