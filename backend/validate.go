@@ -50,13 +50,7 @@ func CheckQueue(name string) error {
 	if err := checkName("queue", name); err != nil {
 		return err
 	}
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if c != '_' && c != '-' && c != '.' && !isAlphanumeric(c) {
-			return reject("queue name %q has %q at byte %d; letters, digits, '_', '-' and '.' are allowed", name, c, i)
-		}
-	}
-	return nil
+	return checkLetters("queue name", name, "_-.")
 }
 
 // CheckKind says what is wrong with the name of a kind.
@@ -64,11 +58,16 @@ func CheckKind(name string) error {
 	if err := checkName("kind", name); err != nil {
 		return err
 	}
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if !strings.ContainsRune("_-.:/", rune(c)) && !isAlphanumeric(c) {
-			return reject("kind %q has %q at byte %d; letters, digits and _ - . : / are allowed", name, c, i)
+	return checkLetters("kind", name, "_-.:/")
+}
+
+func checkLetters(what, name, others string) error {
+	for i, c := range name {
+		if isAlphanumeric(c) || strings.ContainsRune(others, c) {
+			continue
 		}
+		return reject("%s %q has %q at byte %d; letters from a to z, digits and %s are allowed",
+			what, name, c, i, strings.Join(strings.Split(others, ""), " "))
 	}
 	return nil
 }
@@ -78,12 +77,21 @@ func checkName(what, name string) error {
 		return reject("the %s has no name", what)
 	}
 	if len(name) > MaxNameLength {
-		return reject("the name of the %s has %d bytes, %d are allowed: %q…", what, len(name), MaxNameLength, name[:20])
+		return reject("the name of the %s has %d bytes, %d are allowed: %q…", what, len(name), MaxNameLength, head(name))
 	}
 	return nil
 }
 
-func isAlphanumeric(c byte) bool {
+// head is the beginning of a long text, up to a whole character.
+func head(text string) string {
+	n := min(20, len(text))
+	for n > 0 && n < len(text) && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}
+
+func isAlphanumeric(c rune) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
@@ -93,7 +101,7 @@ func CheckID(id string) error {
 		return reject("the job has no id")
 	}
 	if len(id) > MaxIDLength {
-		return reject("the id has %d bytes, %d are allowed", len(id), MaxIDLength)
+		return reject("the id %q… has %d bytes, %d are allowed", head(id), len(id), MaxIDLength)
 	}
 	if !utf8.ValidString(id) {
 		return reject("the id %q is not UTF-8", id)
@@ -219,7 +227,7 @@ func checkKey(key string) error {
 	case key == "":
 		return reject("a key without a name")
 	case len(key) > 2*MaxNameLength:
-		return reject("the key %q… has %d bytes, %d are allowed", key[:20], len(key), 2*MaxNameLength)
+		return reject("the key %q… has %d bytes, %d are allowed", head(key), len(key), 2*MaxNameLength)
 	case strings.ContainsRune(key, 0):
 		return reject("key %q has a NUL byte", key)
 	}
@@ -274,8 +282,9 @@ func (s *Settlement) Check() error {
 
 func (h *History) check() error {
 	switch {
-	case h.Attempts < 0, h.Attempts > math.MaxInt32, h.Snoozes < 0, h.Snoozes > math.MaxInt32:
-		return reject("a history of %d attempts and %d snoozes; they go from 0 to %d", h.Attempts, h.Snoozes, math.MaxInt32)
+	case h.Attempts < 0, h.Attempts > math.MaxInt32, h.Snoozes < 0, h.Snoozes > math.MaxInt32,
+		h.AttemptLimit < 0, h.AttemptLimit > math.MaxInt32:
+		return reject("a history of %d attempts of %d and %d snoozes; they go from 0 to %d", h.Attempts, h.AttemptLimit, h.Snoozes, math.MaxInt32)
 	case !expressible(h.StartedAt), !expressible(h.FinishedAt):
 		return reject("an attempt from the year %d to the year %d; the years go from 0 to 9999", h.StartedAt.Year(), h.FinishedAt.Year())
 	}

@@ -54,7 +54,7 @@ func oddJob(t *rapid.T, id string) backend.NewJob {
 
 func oddHistory(t *rapid.T) *backend.History {
 	return &backend.History{
-		Attempts: odd(t, "failed", oddCounts), Snoozes: odd(t, "snoozes", oddCounts),
+		Attempts: odd(t, "failed", oddCounts), Snoozes: odd(t, "snoozes", oddCounts), AttemptLimit: odd(t, "limit", oddCounts),
 		StartedAt: odd(t, "started", oddInstants), FinishedAt: odd(t, "finished", oddInstants),
 		Failures: []backend.Failure{{Attempt: odd(t, "failure", oddCounts), At: odd(t, "failed at", oddInstants), Error: "e"}},
 	}
