@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	// By name: @latest answers an older version, as its tags are not semantic versions.
 	github.com/asynkron/protoactor-go v0.0.0-20260118094027-288962e52f3f
+	github.com/klauspost/compress v1.20.4
 	github.com/lmittmann/tint v1.2.1
 	github.com/oklog/ulid/v2 v2.1.2
 	github.com/redis/go-redis/v9 v9.23.0
