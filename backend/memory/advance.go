@@ -17,3 +17,7 @@ func (b *Backend) Advance(d time.Duration) time.Time {
 	}
 	return instant(b.now())
 }
+
+// now is the store's clock, in nanoseconds: what is due, and until when something is
+// kept.
+func (b *Backend) now() int64 { return later(time.Now().UnixNano(), b.moved) }
