@@ -28,6 +28,10 @@
 // progress) are authenticated, so that data which was changed or put into a job of another
 // kind is noticed.
 //
+// Where people look, jobs print and log without any of this data, encrypted or not; the
+// JSON of a job has it as it is stored. Who may read it decodes it by a client whose
+// registry has the codec: jobs.ArgsOf, jobs.ResultOf and jobs.ProgressOf.
+//
 // It hides the args and what the handler leaves, not their size, and not kind, queue, id,
 // tags, headers and the text of a handler's error. It does not prove who enqueued a job:
 // whoever can write to the store can add a job in plain JSON, or repeat one that he saw.
