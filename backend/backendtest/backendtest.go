@@ -29,7 +29,7 @@ func suite() []test {
 	return slices.Concat(
 		enqueueTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
 		blockTests, renewTests, cancelTests, operateTests, inspectTests, waitTests,
-		wakeTests, directoryTests, hostileTests, loadTests, closeTests,
+		wakeTests, directoryTests, scheduleTests, hostileTests, loadTests, closeTests,
 	)
 }
 

@@ -3,11 +3,11 @@
 -- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell
 -- USES     base clock bell waiting promote history final grace reclaim blockedkeys
 -- ARGV     duration in ms, retention, blocked keys to list
--- RETURNS  reclaimed, trimmed, more, blocked keys
+-- RETURNS  reclaimed, trimmed, more, blocked keys, how often schedules have changed
 -- COST     O(what it finds), at most 1000 of each
 local duration = tonumber(ARGV[1])
 RETENTION = ARGV[2]
-local meta = call('HMGET', META, 'beat', 'grace')
+local meta = call('HMGET', META, 'beat', 'grace', 'schedules')
 call('HDEL', META, '') -- a first write that a full store allows, after which it allows all
 
 local reclaimed, more = 0, 0
@@ -25,4 +25,4 @@ for _, state in ipairs({ 'completed', 'cancelled', 'dead' }) do
 end
 if reclaimed == 1000 or moved == 1000 then more = 1 end
 if reclaimed > 0 or moved > 0 then ring() end
-return { reclaimed, trimmed, more, blockedkeys(tonumber(ARGV[3])) }
+return { reclaimed, trimmed, more, blockedkeys(tonumber(ARGV[3])), tonumber(meta[3] or 0) }
