@@ -6,6 +6,7 @@ require (
 	// By name: @latest answers an older version, as its tags are not semantic versions.
 	github.com/asynkron/protoactor-go v0.0.0-20260118094027-288962e52f3f
 	github.com/lmittmann/tint v1.2.1
+	github.com/netresearch/go-cron v0.9.1
 	github.com/oklog/ulid/v2 v2.1.2
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/stretchr/testify v1.12.1
@@ -13,8 +14,6 @@ require (
 	google.golang.org/protobuf v1.36.12
 	pgregory.net/rapid v1.3.0
 )
-
-require github.com/netresearch/go-cron v0.9.1
 
 require (
 	github.com/Workiva/go-datastructures v1.1.7 // indirect
