@@ -258,13 +258,7 @@ func CheckSchedule(name string) error {
 	if err := checkName("schedule", name); err != nil {
 		return err
 	}
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if !strings.ContainsRune("_-.:/", rune(c)) && !isAlphanumeric(c) {
-			return reject("the name %q of a schedule has %q at byte %d; letters, digits and _ - . : / are allowed", name, c, i)
-		}
-	}
-	return nil
+	return checkLetters("the name of the schedule", name, "_-.:/")
 }
 
 // Check says what is wrong with a query and sets its default limit.

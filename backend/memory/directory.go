@@ -10,10 +10,11 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// record is what a worker announced, and until when it holds.
+// record is what a worker announced, and until when it holds by the clock of the
+// leases.
 type record struct {
 	info  backend.WorkerInfo
-	until int64
+	until time.Duration
 }
 
 // Announce publishes or refreshes a worker's record.
@@ -33,15 +34,15 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		return err
 	}
 	defer b.mu.Unlock()
-	now := now()
-	b.forgetWorkers(now)
+	now, ran := b.now(), b.clock.read()
+	b.forgetWorkers(ran)
 	for _, name := range worker.Queues {
 		b.queue(name)
 	}
 	worker.Queues = slices.Clone(worker.Queues)
 	worker.Kinds = slices.Clone(worker.Kinds)
 	worker.SeenAt = instant(millis(now))
-	b.workers[worker.ID] = record{info: worker, until: now + int64(ttl)}
+	b.workers[worker.ID] = record{info: worker, until: later(ran, ttl)}
 	return nil
 }
 
@@ -62,7 +63,7 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	b.forgetWorkers(now())
+	b.forgetWorkers(b.clock.read())
 	infos := make([]backend.WorkerInfo, 0, len(b.workers))
 	for _, r := range b.workers {
 		info := r.info
@@ -74,9 +75,9 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 	return infos, nil
 }
 
-func (b *Backend) forgetWorkers(now int64) {
+func (b *Backend) forgetWorkers(ran time.Duration) {
 	for id, r := range b.workers {
-		if r.until <= now {
+		if r.until <= ran {
 			delete(b.workers, id)
 		}
 	}

@@ -99,7 +99,7 @@ func (b *Backend) Schedules(ctx context.Context, query backend.SchedulesQuery) (
 		return backend.SchedulesPage{}, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now := b.now()
 	page := backend.SchedulesPage{Now: instant(now)}
 	q := b.queues[query.Queue]
 	if q == nil {
@@ -147,10 +147,14 @@ func (b *Backend) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickR
 		return backend.TickReply{}, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now := b.now()
 	reply := backend.TickReply{Results: make([]backend.TickResult, len(ticks)), Now: instant(now)}
 	for i := range ticks {
-		q, result := b.queue(ticks[i].Queue), &reply.Results[i]
+		q, result := b.queues[ticks[i].Queue], &reply.Results[i]
+		if q == nil {
+			result.Outcome = backend.TickStale
+			continue
+		}
 		q.tidy(now)
 		result.Outcome, result.Err = q.tick(&ticks[i], now)
 		if stored := q.schedules.byName[ticks[i].Name]; stored != nil {
@@ -169,7 +173,7 @@ func (q *queue) tick(t *backend.Tick, now int64) (backend.TickOutcome, error) {
 		return backend.TickEnqueued, nil
 	case s.Version != t.Version:
 		return backend.TickStale, nil
-	case t.At.UnixNano() > now:
+	case t.At.After(instant(now)):
 		return backend.TickEarly, nil
 	}
 	outcome := backend.TickPassed

@@ -28,6 +28,7 @@ const (
 	DefaultNamespace = "caddis"
 	// DefaultTimeout is how long a call may take, if Config says nothing else.
 	DefaultTimeout = time.Second
+	maxTimeout     = 24 * time.Hour
 	// MaxShards is the largest number of shards of one queue.
 	MaxShards = 1024
 	// memory is how long the store remembers each caller's last call.
@@ -55,7 +56,7 @@ type Config struct {
 	// of 0 is no bound, and so is an Age of 0 for cancelled and dead jobs.
 	Retention backend.RetentionPolicy
 	// Timeout is how long a call waits for the store before it fails with
-	// backend.ErrUnavailable; DefaultTimeout if 0. A request gets a second more
+	// backend.ErrUnavailable; DefaultTimeout if 0, and a day at most. A request gets a second more
 	// per MiB, and an answer as long as it takes while no pause in it is longer
 	// than Timeout.
 	Timeout time.Duration
@@ -74,8 +75,9 @@ type Backend struct {
 	owned     goredis.UniversalClient // the client that Open made, if it did
 	queues    registry
 	// process tells the leases of this process from those of others.
-	process string
-	plans   plans
+	process  string
+	plans    plans
+	carriers carriers
 
 	closed  atomic.Bool
 	ctx     context.Context
@@ -105,6 +107,9 @@ func New(client goredis.UniversalClient, config Config) (*Backend, error) {
 	if config.Timeout < 0 {
 		return nil, fmt.Errorf("redis: a timeout of %v; it cannot be negative", config.Timeout)
 	}
+	if config.Timeout > maxTimeout {
+		return nil, fmt.Errorf("redis: a timeout of %v; at most %v are possible", config.Timeout, maxTimeout)
+	}
 	if config.Timeout == 0 {
 		config.Timeout = DefaultTimeout
 	}
@@ -133,9 +138,10 @@ func New(client goredis.UniversalClient, config Config) (*Backend, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
+	b.log = slog.New(guardedHandler{b.log.Handler()})
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.hub = newHub(config.Timeout)
-	b.client = derive.client(poolSize, b.hub.tracker())
+	b.client = derive.client(poolSize, b.hub.tracker(), hook{repeats: true})
 	b.waiters = map[*waiter]struct{}{}
 	return b, nil
 }
@@ -182,6 +188,7 @@ func (b *Backend) Close() error {
 	}
 	b.stop()
 	err := b.client.Close()
+	b.carriers.close()
 	b.running.Wait()
 	if b.owned != nil {
 		err = b.owned.Close()
@@ -219,12 +226,19 @@ func (b *Backend) run(ctx context.Context, calls ...*call) error {
 		}
 		total += size
 	}
+	if carrier := b.hire(ctx); carrier != nil {
+		return b.runBy(ctx, carrier, total, calls)
+	}
 	return b.await(ctx, total, func(ctx context.Context) { do(ctx, b.client, calls) })
 }
 
 // allowance is how long a request of size bytes may take.
 func allowance(timeout time.Duration, size int64) time.Duration {
 	return timeout + time.Duration(size)*time.Second/perSecond
+}
+
+func (b *Backend) allowance(size int) time.Duration {
+	return allowance(b.config.Timeout, int64(size))
 }
 
 // await runs f, which talks to the store, under the deadline of a request of
@@ -236,7 +250,7 @@ func (b *Backend) await(ctx context.Context, size int, f func(ctx context.Contex
 	if err := b.begin(); err != nil {
 		return err
 	}
-	limit := allowance(b.config.Timeout, int64(size))
+	limit := b.allowance(size)
 	if ctx.Done() == nil {
 		defer b.running.Done()
 		f(within(ctx, limit))

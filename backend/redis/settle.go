@@ -85,7 +85,7 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 	calls := make([]*call, len(parts))
 	for n, p := range parts {
 		c := p.tag.call(settleScript, "s:"+request.Worker, 6+len(p.at))
-		c.add(strconv.FormatUint(request.Call, 10), memory.Milliseconds(), b.retention)
+		c.add(strconv.FormatUint(request.Call, 10), b.retention)
 		// Settlements that follow each other with the same token and outcome are a
 		// group.
 		var token, outcome string
@@ -238,10 +238,7 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 // Sweep implements backend.Consumer.
 func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
 	var reply backend.SweepReply
-	if err := backend.CheckLease(request.Duration); err != nil {
-		return reply, b.fail("sweep", "", err)
-	}
-	if err := backend.CheckQueues(request.Queues); err != nil {
+	if err := request.Check(); err != nil {
 		return reply, b.fail("sweep", "", err)
 	}
 	queues, err := b.enter(ctx, request.Queues)
