@@ -33,8 +33,10 @@ type KindOption interface {
 	applyToKind(*kindOptions) error
 }
 
-// An EnqueueOption is said of one job, with [Client.Enqueue] or [New].
+// An EnqueueOption is said of one job, with [Client.Enqueue] or [New], or of all jobs
+// of a schedule.
 type EnqueueOption interface {
+	ScheduleOption
 	applyToJob(*backend.NewJob) error
 }
 

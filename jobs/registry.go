@@ -25,6 +25,8 @@ type Registry struct {
 	mu     sync.Mutex                       // taken to change kinds
 	kinds  atomic.Pointer[map[string]*kind] // never changed in place
 	frozen atomic.Bool
+
+	schedules []declaration
 }
 
 // kind is what a registry knows of one kind.
