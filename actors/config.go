@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -138,17 +137,5 @@ func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
-	}
-}
-
-// record is what the worker publishes of itself.
-func (t *tree) record() backend.WorkerInfo {
-	host, _ := os.Hostname()
-	status := t.status()
-	return backend.WorkerInfo{
-		ID: t.worker, Host: host, PID: os.Getpid(),
-		Queues: t.config.Queues, Kinds: t.config.Registry.Kinds(),
-		Concurrency: status.Concurrency, Running: status.Running,
-		State: string(status.State), StartedAt: t.started,
 	}
 }
