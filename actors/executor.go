@@ -18,6 +18,10 @@ import (
 // strategy in the same way, after the acknowledgement.
 type executor struct {
 	slot *slot
+	// run is the slot's; work runs it in another goroutine, and back comes from there.
+	// They are made once, and not for each job.
+	run        *run
+	work, back func()
 
 	life     *life
 	workshop *workshop
@@ -33,6 +37,8 @@ func (e *executor) Receive(c actor.Context) {
 		if !registered(c) {
 			return // revived by a restart that came after its stop
 		}
+		e.work = func() { e.run.execute(e.workshop, e.back) }
+		e.back = e.returned
 		e.slot.attach(c.Self())
 		e.advance(c)
 	case *actor.Stopped:
@@ -71,15 +77,16 @@ func (e *executor) advance(c actor.Context) {
 }
 
 func (e *executor) begin(r *run) {
-	s := e.slot
-	s.relay.begin(func() {
-		r.execute(e.workshop, func() {
-			if executor := s.returned(); executor != nil {
-				s.relay.arm()
-				e.post.send(executor, lookMessage)
-			}
-		})
-	})
+	e.run = r
+	e.slot.relay.begin(e.work)
+}
+
+// returned is the last that the goroutine of a job does.
+func (e *executor) returned() {
+	if executor := e.slot.returned(); executor != nil {
+		e.slot.relay.arm()
+		e.post.send(executor, lookMessage)
+	}
 }
 
 // collect settles a run whose goroutine has returned.

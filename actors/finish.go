@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -81,12 +80,11 @@ func (t *tree) conclude(crash error, reason string, limit time.Duration) {
 		}}
 		t.ledger.sum(&report.Report)
 		t.outcome = report
-		t.news.tell("the handler of the log", func() {
+		t.outside.briefly("the handler of the log", lastMoment, func() {
 			t.log.Info("worker stopped", "worker", t.worker, "report", &report.Report)
-		}, math.MaxInt)
-		t.news.flush(lastMoment)
+		})
+		t.outside.briefly("who asked for the stop", lastMoment, func() { t.door.close(report, t.status()) })
 		t.dispatch.close()
-		t.door.close(report, t.status())
 		close(t.done)
 		t.stopMu.Lock()
 		defer t.stopMu.Unlock()

@@ -80,13 +80,17 @@ type post struct {
 	line *line
 }
 
-func (p *post) send(to *actor.PID, message any) { p.root.Send(to, message) }
+// send survives a subscriber to dead letters that panics.
+func (p *post) send(to *actor.PID, message any) {
+	defer func() { _ = recover() }()
+	p.root.Send(to, message)
+}
 
 // after sends a message when a time has passed, if the tree is there by then.
 func (p *post) after(d time.Duration, to *actor.PID, message any) *time.Timer {
 	return time.AfterFunc(d, func() {
 		if p.line.ctx.Err() == nil {
-			p.root.Send(to, message)
+			p.send(to, message)
 		}
 	})
 }

@@ -57,6 +57,7 @@ func (l *line) call(schedule func(func()), op string, timeout time.Duration,
 				err = l.panicked(op, value)
 			}
 			cancel()
+			err = sound(err)
 			l.heard(op, err)
 			answer(err)
 			l.outside.leave(v)
@@ -79,7 +80,7 @@ func (l *line) now(ctx context.Context, op string, ask func(context.Context) err
 			if value := recover(); value != nil {
 				err = l.panicked(op, value)
 			}
-			done <- err
+			done <- sound(err)
 			l.outside.leave(v)
 		}()
 		err = ask(ctx)
@@ -105,7 +106,7 @@ func (l *line) listen(ctx context.Context, deliver func(backend.Command)) {
 		defer l.outside.leave(v)
 		for failures := 0; ; failures++ {
 			began := time.Now()
-			err := l.hear(ctx, deliver)
+			err := sound(l.hear(ctx, deliver))
 			if ctx.Err() != nil || errors.Is(err, backend.ErrClosed) {
 				return
 			}
@@ -145,6 +146,21 @@ func (l *line) panicked(op string, value any) error {
 			"panic", fault.Error(), "stack", string(fault.Stack), "missed", missed)
 	}
 	return fmt.Errorf("%s: the job store panicked: %w", op, fault)
+}
+
+// sound returns err, or another error in place of one whose methods panic.
+func sound(err error) (same error) {
+	if err == nil {
+		return nil
+	}
+	defer func() {
+		if recover() != nil {
+			same = fmt.Errorf("an error of type %T whose methods panic", err)
+		}
+	}()
+	_ = err.Error()
+	_ = errors.Is(err, errGoexit)
+	return err
 }
 
 // heard notes how a call ended.

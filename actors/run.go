@@ -101,6 +101,7 @@ type workshop struct {
 	registry *jobs.Registry
 	store    backend.Backend
 	clock    *storeClock
+	now      func() time.Time // the clock's
 	life     *life
 	bell     *progressBell
 	// context is the parent of all handlers' contexts. It carries values and is never
@@ -143,7 +144,7 @@ func (r *run) execute(w *workshop, returned func()) {
 		limit = time.AfterFunc(d, func() { cancel(work.TimeoutCause()) })
 	}
 	r.started.Store(true)
-	work.Do(ctx, w.clock.now, func(result jobs.Result) {
+	work.Do(ctx, w.now, func(result jobs.Result) {
 		if limit != nil {
 			limit.Stop()
 		}

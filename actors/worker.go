@@ -30,6 +30,7 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 		return nil, err
 	}
 	config.Registry.Freeze()
+	config.warnOfUnserved()
 
 	t := plant(system, config, rand.Text())
 	fail := func(err error) (*Worker, error) {
