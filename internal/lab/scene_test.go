@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/backend/redis/redistest"
 	"github.com/caddis-go/caddis/internal/lab"
 	"github.com/caddis-go/caddis/jobs"
 )
@@ -36,6 +37,20 @@ const leaseTime = 2 * time.Second
 // settling is how long before a fault a run may have ended whose settlement the
 // store did not hear of.
 const settling = time.Second
+
+// overBoth plays a test behind a proxy that takes plain connections, and behind one
+// that takes them over TLS.
+func overBoth(t *testing.T, f func(t *testing.T, server *redistest.Server, proxy *lab.Proxy)) {
+	t.Helper()
+	t.Parallel()
+	for name, start := range map[string]func(testing.TB, string) *lab.Proxy{"plain": lab.StartProxy, "over TLS": lab.StartSecureProxy} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, redistest.Options{})
+			f(t, server, start(t, server.Addr))
+		})
+	}
+}
 
 // play starts two producers and so many workers on a URL, and waits until work
 // goes on. change may alter the settings.
