@@ -99,7 +99,7 @@ func (s *scene) flow(d time.Duration) {
 	s.t.Helper()
 	before := s.done()
 	pause(d)
-	require.Eventually(s.t, func() bool { return s.done() > before+20 }, 30*time.Second, 20*time.Millisecond, "no work is done")
+	require.Eventually(s.t, func() bool { return s.done() > before+20 }, hung, 20*time.Millisecond, "no work is done")
 }
 
 // recovered waits until the throughput is back, and says how long that took.
@@ -111,7 +111,7 @@ func (s *scene) recovered(began, back time.Time) time.Duration {
 		var ok bool
 		after, ok = s.ledger().Recovery(began, back, offered)
 		return ok
-	}, 30*time.Second, 50*time.Millisecond, "the throughput does not come back")
+	}, hung, 50*time.Millisecond, "the throughput does not come back")
 	s.t.Logf("throughput was back to 90 %% %v after the fault ended", after.Round(time.Millisecond))
 	return after
 }
@@ -131,7 +131,7 @@ func (s *scene) resumed(back time.Time) (after time.Duration) {
 				}
 			}
 			return !began.IsZero()
-		}, 30*time.Second, 50*time.Millisecond, "a worker takes no jobs any more")
+		}, hung, 50*time.Millisecond, "a worker takes no jobs any more")
 		after = max(after, began.Sub(back))
 	}
 	s.t.Logf("all workers took jobs again %v after the fault ended", after.Round(time.Millisecond))
@@ -171,7 +171,7 @@ func (s *scene) dismiss(w *lab.Worker) {
 	s.t.Helper()
 	require.True(s.t, w.Running(), "a worker has ended: %s", w.Log())
 	w.Terminate()
-	code, report := w.Exit(s.settings.Grace + 5*time.Second)
+	code, report := w.Exit(hung)
 	require.Zero(s.t, code, "worker %d said:\n%s", w.PID(), w.Log())
 	require.Equal(s.t, report.Leased, report.Ended(), "the report does not add up: %v", &report)
 	require.Zero(s.t, report.Unconfirmed, "%v", &report)
@@ -192,5 +192,5 @@ func (s *scene) quiet() {
 	require.Eventually(s.t, func() bool {
 		q, err = store.Queue(s.t.Context(), jobs.DefaultQueue)
 		return err == nil && lab.Active(q.Counts) == 0
-	}, 60*time.Second, 50*time.Millisecond, "the work does not end: %v", &q)
+	}, hung, 50*time.Millisecond, "the work does not end: %v", &q)
 }

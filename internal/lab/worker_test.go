@@ -30,7 +30,7 @@ func TestTheLateSettlementsOfAWorkerThatWasPausedAreRefused(t *testing.T) {
 		s.books.Blame(lab.Fault{What: "its worker was paused for longer than its lease", PID: w.PID(), From: began.Add(-settling), To: back.Add(time.Millisecond), Repeats: true})
 		s.recovered(began, back)
 		n := s.ledger().StartedBy(w.PID())
-		require.Eventually(t, func() bool { return s.ledger().StartedBy(w.PID()) > n }, 10*time.Second, 10*time.Millisecond,
+		require.Eventually(t, func() bool { return s.ledger().StartedBy(w.PID()) > n }, hung, 10*time.Millisecond,
 			"the worker goes on")
 		for _, job := range held {
 			if run := s.ledger().Runs(job)[0]; run.PID == w.PID() && !run.End.IsZero() && run.End.Before(back) {
