@@ -176,9 +176,11 @@ func (s *scene) dismiss(w *lab.Worker) {
 	require.Equal(s.t, report.Leased, report.Ended(), "the report does not add up: %v", &report)
 	require.Zero(s.t, report.Unconfirmed, "%v", &report)
 	s.lost += report.Lost
+	if strings.HasPrefix(s.settings.URL, "redis+") {
+		return // of Sentinel and a Cluster the client library itself has things to say
+	}
 	for line := range strings.Lines(w.Log()) {
-		require.True(s.t, strings.HasPrefix(line, "time=") || strings.Contains(line, " sentinel: "),
-			"the client library writes past the logger: %s", line)
+		require.True(s.t, strings.HasPrefix(line, "time="), "the client library writes past the logger: %s", line)
 	}
 }
 
