@@ -24,8 +24,9 @@ import (
 
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/backend"
-	_ "github.com/caddis-go/caddis/backend/redis" // the store of the laboratory
+	_ "github.com/caddis-go/caddis/backend/redis" // the stores of the laboratory
 	"github.com/caddis-go/caddis/backend/redis/redistest"
+	_ "github.com/caddis-go/caddis/backend/sqlite"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -50,8 +51,10 @@ const manyCrashes = 1000
 
 // Settings are those of a worker process.
 type Settings struct {
-	URL         string
-	Journal     string
+	URL     string
+	Journal string
+	// Orders is the journal of a process that enqueues and does not work.
+	Orders      string
 	Concurrency int
 	Lease       time.Duration
 	Grace       time.Duration
@@ -112,6 +115,10 @@ func workerMain(text string) int {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		logger.Error("settings", "error", err)
 		return 2
+	}
+	if s.Orders != "" {
+		logger.Error("producer", "error", order(s))
+		return 1
 	}
 	report, err := work(s, logger)
 	if err != nil {
