@@ -4,8 +4,9 @@
 //	codec, err := compress.New(jobs.JSON, compress.Config{})
 //	registry := jobs.NewRegistry(jobs.WithCodec(codec))
 //
-// Producers and workers both need it. Jobs that wait since before it was introduced are
-// read as what they are, as each job names its codec. JSON of some kilobytes becomes about
+// Producers and workers both need it, the workers first: package encrypt shows how to
+// introduce a codec. Jobs that wait since before are read as what they are, as each job
+// names its codec. JSON of some kilobytes becomes about
 // four times smaller, and takes a few times as long to encode (BenchmarkCodec); what is
 // short, or would not become smaller, is stored as it is.
 //
