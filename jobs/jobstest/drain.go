@@ -28,8 +28,7 @@ func (s *Store) Drain(ctx context.Context) Report {
 }
 
 // RunFor is Drain for the next d of the store's time, at whose end the clock then is.
-// RunFor(ctx, 0) runs what is due now and moves no clock: what a test in a bubble of
-// testing/synctest wants, whose own time moves by time.Sleep.
+// RunFor(ctx, 0) runs what is due now and moves no clock.
 func (s *Store) RunFor(ctx context.Context, d time.Duration) Report {
 	s.t.Helper()
 	until := s.Now().Add(max(d, 0))
@@ -57,10 +56,10 @@ func (s *Store) work(ctx context.Context, until *time.Time) Report {
 			s.t.Fatalf("jobstest: jobs still come after %v; RunFor runs a part", maxTime)
 			break
 		}
-		s.Advance(max(next.Sub(now), time.Millisecond))
+		s.pass(max(next.Sub(now), time.Millisecond))
 	}
 	if until != nil && ctx.Err() == nil {
-		s.Advance(until.Sub(s.Now()))
+		s.pass(until.Sub(s.Now()))
 	}
 	report.Took = s.Now().Sub(report.start)
 	report.Left = s.left()
