@@ -17,7 +17,7 @@
 // [Store.RequireEnqueued] is told what is expected in the words of the enqueue, and
 // [Enqueued] lists what was. [Store.Run] runs one handler once, as a worker would, and
 // returns what became of the attempt. [Store.Drain] runs everything to its end, delays,
-// retries and follow-up jobs included; [Store.RunFor] does so for a time.
+// retries and follow-up jobs included; [Store.RunFor] does so for a time, schedules included.
 //
 // # Time
 //

@@ -19,6 +19,7 @@ const (
 // that could be run: those that are delayed, fail and are tried again, or are enqueued
 // meanwhile included. Nothing sleeps: when no job is due the store's clock moves on to
 // the next one. Queues are taken by name; in each the order is that of a worker.
+// Schedules, which never end, are for [Store.RunFor].
 //
 // It ends early when ctx does. If 100,000 attempts or 100 years do not bring it to an
 // end the test fails: a job that puts itself off for ever is for [Store.RunFor].
@@ -27,8 +28,9 @@ func (s *Store) Drain(ctx context.Context) Report {
 	return s.work(ctx, nil)
 }
 
-// RunFor is Drain for the next d of the store's time, at whose end the clock then is.
-// RunFor(ctx, 0) runs what is due now and moves no clock.
+// RunFor is Drain for the next d of the store's time, at whose end the clock then is, and
+// with schedules: those of the registry, which begin with the first RunFor, and those that
+// were put at run time. RunFor(ctx, 0) runs what is due now and moves no clock.
 func (s *Store) RunFor(ctx context.Context, d time.Duration) Report {
 	s.t.Helper()
 	until := s.Now().Add(max(d, 0))
@@ -39,7 +41,14 @@ func (s *Store) RunFor(ctx context.Context, d time.Duration) Report {
 func (s *Store) work(ctx context.Context, until *time.Time) Report {
 	s.t.Helper()
 	report := Report{start: s.Now()}
+	if until != nil {
+		s.declare()
+	}
 	for ctx.Err() == nil {
+		var tick time.Time
+		if until != nil {
+			tick = s.tick()
+		}
 		lease, now, next := s.lease()
 		if lease != nil {
 			report.Attempts = append(report.Attempts, s.step(ctx, lease, now))
@@ -49,6 +58,7 @@ func (s *Store) work(ctx context.Context, until *time.Time) Report {
 			}
 			continue
 		}
+		next = earlier(next, tick)
 		if next.IsZero() || until != nil && next.After(*until) {
 			break
 		}
