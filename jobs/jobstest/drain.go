@@ -30,7 +30,9 @@ func (s *Store) Drain(ctx context.Context) Report {
 
 // RunFor is Drain for the next d of the store's time, at whose end the clock then is, and
 // with schedules: those of the registry, which begin with the first RunFor, and those that
-// were put at run time. RunFor(ctx, 0) runs what is due now and moves no clock.
+// were put at run time. (The store begins at the real time, so a test of a schedule that
+// wants a date begins in a bubble of testing/synctest, which is always 2000-01-01 00:00
+// UTC.) RunFor(ctx, 0) runs what is due now and moves no clock.
 func (s *Store) RunFor(ctx context.Context, d time.Duration) Report {
 	s.t.Helper()
 	until := s.Now().Add(max(d, 0))
