@@ -98,11 +98,9 @@ func TestASubscriberThatPanicsKeepsNothingFromTheOthers(t *testing.T) {
 	})
 }
 
-// blockingStrategy never decides.
-type blockingStrategy struct{ gate chan struct{} }
-
-func (s blockingStrategy) HandleFailure(*actor.ActorSystem, actor.Supervisor, *actor.PID, *actor.RestartStatistics, any, any) {
-	<-s.gate
+// blocking is a strategy that never decides.
+func blocking(gate <-chan struct{}) actor.SupervisorStrategy {
+	return strategyFunc(func(actor.Supervisor, *actor.PID, any, any) { <-gate })
 }
 
 func panicking(context.Context, *jobs.Job[task]) error { panic("for the strategy") }
@@ -119,7 +117,7 @@ func TestWhoeverBlocksTheReportComesInTimeAndNamesHim(t *testing.T) {
 	for name, s := range map[string]story{
 		"the strategy": {who: "the supervision strategy", handler: panicking, most: grace,
 			block: func(_ *rig, gate chan struct{}) []func(*actors.Config) {
-				return []func(*actors.Config){strategy(blockingStrategy{gate})}
+				return []func(*actors.Config){strategy(blocking(gate))}
 			}},
 		"a subscriber": {who: "a subscriber to the worker's state", handler: noop, most: grace,
 			block: func(r *rig, gate chan struct{}) []func(*actors.Config) {
@@ -174,7 +172,7 @@ func TestAStrategyThatBlocksKeepsNoOtherExecutorFromItsWork(t *testing.T) {
 				panic("for the strategy")
 			}
 			return nil
-		}, concurrency(2), strategy(blockingStrategy{gate}))
+		}, concurrency(2), strategy(blocking(gate)))
 		r.enqueue(1)
 		pause(20 * time.Second)
 		require.Equal(t, []string{"the supervision strategy"}, r.worker.Status().Stuck)
@@ -217,4 +215,35 @@ func (r *rig) enqueueMore(from, to int) {
 	}
 	_, err := r.client.EnqueueMany(context.Background(), items...)
 	require.NoError(r.t, err)
+}
+
+// badError is an error whose methods panic, as those of a typed nil do.
+type badError struct{}
+
+func (*badError) Error() string { panic("an error with a fault") }
+
+func TestAnErrorWhoseMethodsPanicIsAnError(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newStore(t)
+		for _, verb := range []string{"lease", "settle", "renew", "sweep", "listen", "waiter"} {
+			r.faulty.on(first(2, func(context.Context, func() error) error { return &badError{} }), verb)
+		}
+		r.enqueue(3)
+		r.start(func(context.Context, *jobs.Job[task]) error { return &badError{} })
+		pause(time.Minute)
+		report := r.stop(actors.Stop{})
+		require.Equal(t, actors.StateStopped, report.State)
+		require.GreaterOrEqual(t, report.Retried, 3)
+	})
+}
+
+func TestASubscriberToDeadLettersThatPanicsDoesNotEndTheProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, noop)
+		synctest.Wait()
+		r.system.EventStream.Subscribe(func(any) { panic("at a letter") })
+		gone := actor.NewPID(r.system.Address(), "gone")
+		r.system.Root.Send(r.worker.PID(), &actor.MessageEnvelope{Message: &actors.Stop{}, Sender: gone})
+		require.Equal(t, actors.StateStopped, r.report().State)
+	})
 }

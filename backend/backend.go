@@ -37,6 +37,7 @@ type Backend interface {
 	Consumer
 	Inspector
 	Operator
+	Scheduler
 	Directory
 
 	// Check asks the store whether jobs are safe in it. It returns an error if

@@ -31,7 +31,7 @@ var signs = []struct {
 // classify maps an error of the driver to ours.
 func classify(err error) error {
 	for _, known := range []error{
-		backend.ErrUnavailable, backend.ErrRejected, backend.ErrFull, backend.ErrClosed, backend.ErrNotFound, backend.ErrState,
+		backend.ErrUnavailable, backend.ErrRejected, backend.ErrFull, backend.ErrClosed, backend.ErrNotFound, backend.ErrState, backend.ErrConflict,
 		context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, known) {

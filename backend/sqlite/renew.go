@@ -113,6 +113,11 @@ func (t *txn) sweep(request *backend.SweepRequest) (reply backend.SweepReply, er
 		if err != nil {
 			return reply, err
 		}
+		changes, err := q.changes()
+		if err != nil {
+			return reply, err
+		}
+		reply.Schedules += changes
 		reply.Blocked = append(reply.Blocked, blocked...)
 		keys = without(keys, blocked)
 	}
