@@ -43,7 +43,7 @@ func (g *guard) ResumeChildren(pids ...*actor.PID) {
 }
 
 func (g *guard) StopChildren(pids ...*actor.PID) {
-	r, root := g.pool.roster, g.pool.tree.system.Root
+	r, root := g.pool.roster, g.pool.post.root
 	for _, pid := range pids {
 		if pid.Equal(g.failed) {
 			r.setSuspended(pid, false)
@@ -55,7 +55,6 @@ func (g *guard) StopChildren(pids ...*actor.PID) {
 }
 
 func (g *guard) EscalateFailure(reason, _ any) {
-	t := g.pool.tree
-	t.system.Root.Send(t.supervisor, &escalated{reason})
+	g.pool.post.send(g.pool.supervisor, &escalated{reason})
 	g.StopChildren(g.failed)
 }
