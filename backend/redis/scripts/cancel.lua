@@ -1,16 +1,17 @@
 -- cancel ends jobs that are not running, and marks those that are.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta
--- USES     base clock waiting final state ghosts
+-- USES     base clock waiting final state ghosts turn
 -- ARGV     retention, then ids
--- RETURNS  one letter per id: x cancelled now, X was so before, R marked, - no such job, C D in another final state
+-- RETURNS  one letter per id, of the first ones at least: x cancelled now, X was so before, R marked, - no such job, C D in another final state
 -- COST     O(ids)
 RETENTION = ARGV[1]
 local letters, ended = {}, {}
 for i = 2, #ARGV do
   local id, letter = ARGV[i], '-'
-  local body = call('HGET', JOBS, id)
-  if body then
+  local size = call('HSTRLEN', JOBS, id)
+  if not turn(i - 1, size) then break end
+  if size > 0 then
     local state, value = stateof(id)
     letter = 'x'
     if state == 'running' then
@@ -29,7 +30,7 @@ for i = 2, #ARGV do
     elseif state == 'blocked' then
       unblock(id, value)
     else
-      haunt(levelof(body), id)
+      haunt(levelof(call('HGET', JOBS, id)), id)
     end
     if letter == 'x' then
       retire('cancelled', { id }, { now + policy('cancelled').age })

@@ -58,7 +58,8 @@ elseif head then
   grace, stale, changed = graceof(meta[2], meta[3], duration)
   if tonumber(head) <= now and grace <= now then
     -- USES waiting history final reclaim
-    if reclaim(1000) == 1000 then unfinished = true end
+    local _, full = reclaim(1000)
+    unfinished = full
     head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
   end
   if stale or changed then leavebeat(grace, changed) end
