@@ -27,6 +27,7 @@ for i = 2, #ARGV do
       letter = 'D'
     elseif state == 'scheduled' then
       call('ZREM', SCHEDULED, id)
+      rare()
     elseif state == 'blocked' then
       unblock(id, value)
     else

@@ -20,6 +20,7 @@ for i = 1, #ARGV do
     else
       if state == 'scheduled' then
         call('ZREM', SCHEDULED, id)
+        rare()
       elseif state == 'blocked' then
         unblock(id, value)
       else

@@ -1,6 +1,6 @@
 -- job reads a job.
 --
--- KEYS     jobs waiting scheduled leases running history blockedon completed cancelled dead bell
+-- KEYS     jobs waiting scheduled leases running history blockedon completed cancelled dead meta bell
 -- USES     base clock bell waiting promote state describe
 -- ARGV     id
 -- RETURNS  id, state, number, record, body, history

@@ -30,5 +30,8 @@ for i = 1, #ARGV do
   end
   letters[i] = letter
 end
-if any then ring() end
+if any then
+  rare()
+  ring()
+end
 return table.concat(letters)
