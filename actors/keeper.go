@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -57,9 +58,10 @@ type (
 		err     error
 	}
 	houseKept struct {
-		by      *keeper
-		blocked []string
-		err     error
+		by        *keeper
+		blocked   []string
+		schedules uint64
+		err       error
 	}
 	commanded struct{ backend.Command }
 	hurry     struct{}
@@ -272,7 +274,7 @@ func (k *keeper) keepHouse(c actor.Context) {
 		if swept.Reclaimed > 0 {
 			t.log.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
 		}
-		answer.blocked = swept.Blocked
+		answer.blocked, answer.schedules = swept.Blocked, swept.Schedules
 		return errors.Join(sweepErr, t.config.Backend.Announce(ctx, record, t.config.Lease))
 	}, func(err error) {
 		answer.err = err
@@ -296,6 +298,9 @@ func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 	if len(m.blocked) > 0 {
 		c.Send(k.tree.fetcher, &blockedKeys{m.blocked})
 	}
+	if m.schedules != 0 {
+		c.Send(k.tree.ticker, &schedulesSeen{m.schedules})
+	}
 	if m.err == nil {
 		k.house.due, k.house.tries = false, tries{}
 		return
@@ -316,7 +321,14 @@ func (k *keeper) gatherProgress() {
 
 // command learns from the store about a job that is to be cancelled.
 func (k *keeper) command(command backend.Command) {
-	if command.Verb != backend.CommandCancel {
+	switch command.Verb {
+	case backend.CommandSchedule:
+		if slices.Contains(k.tree.config.Queues, command.Queue) {
+			k.tree.system.Root.Send(k.tree.ticker, &schedulesChanged{})
+		}
+		return
+	case backend.CommandCancel:
+	default:
 		return
 	}
 	for _, r := range k.tree.renewable() {

@@ -10,14 +10,14 @@ import (
 
 // supervisor owns the life of a worker. Its tasks are
 //
-//   - to start the parts in order: settler, keeper, fetcher, pool;
+//   - to start the parts in order: settler, fetcher, keeper, clock, pool;
 //   - to restart a part that fails, and to give up when that happens too often;
 //   - to take Quiet, Resume, Resize and Inspect;
 //   - to stop the parts in order when Stop or a pill comes, each step within its
 //     part of the grace;
 //   - to answer everyone who asked for the stop with the report.
 //
-// The stop is a cascade of pills. The fetcher and the pool get theirs first: no
+// The stop is a cascade of pills. The clock, the fetcher and the pool get theirs first: no
 // new jobs, executors end after the job that they run. When both have ended the
 // settler gets its pill and ends when the store has confirmed everything; then
 // the keeper, which has renewed the leases until here, signs the worker off.
@@ -111,6 +111,7 @@ func (s *supervisor) start(c actor.Context) {
 	t.settler = child("settler", func() actor.Actor { return s.settler }, actor.WithDispatcher(&s.settler.relay))
 	t.fetcher = child("fetcher", func() actor.Actor { return s.fetcher }, actor.WithDispatcher(&s.fetcher.relay))
 	t.keeper = child("keeper", func() actor.Actor { return newKeeper(t) })
+	t.ticker = child("clock", func() actor.Actor { return newClock(t) })
 	t.accepting.Store(true)
 	t.pool = child("pool", func() actor.Actor { return &pool{tree: t, roster: s.roster, counsel: s.counsel} })
 	t.setState(StateRunning)
@@ -124,6 +125,7 @@ func (s *supervisor) quiet(c actor.Context, order any, from, to State) {
 	}
 	s.tree.accepting.Store(to == StateRunning)
 	c.Send(s.tree.fetcher, order)
+	c.Send(s.tree.ticker, order)
 	s.tree.setState(to)
 }
 
@@ -153,6 +155,7 @@ func (s *supervisor) stop(c actor.Context, m *Stop, reason string) {
 		t.stopBegan.Store(now.UnixNano())
 		t.accepting.Store(false)
 		t.setState(StateDraining)
+		c.Poison(t.ticker)
 		c.Poison(t.fetcher)
 		c.Poison(t.pool)
 	} else {

@@ -28,7 +28,7 @@ type tree struct {
 	door     *door
 	started  time.Time
 
-	supervisor, fetcher, pool, settler, keeper *actor.PID
+	supervisor, fetcher, pool, settler, keeper, ticker *actor.PID
 
 	// accepting is false from the moment no job is to be begun any more.
 	accepting atomic.Bool
@@ -124,6 +124,7 @@ func (t *tree) setState(to State) {
 func (t *tree) settled(runs []*run, results []backend.SettleResult) {
 	t.ledger.settled(runs, results)
 	t.news.ended(runs, results)
+	t.schedulesEnded(runs, results)
 }
 
 // untilEnd is how much time a stop has left.

@@ -112,6 +112,9 @@ func (r *Registry) PutSchedules(ctx context.Context, store backend.Scheduler, qu
 	return errors.Join(failures...)
 }
 
+// HasSchedules reports whether the registry declares any schedule.
+func (r *Registry) HasSchedules() bool { return len(r.schedules) > 0 }
+
 // Declares reports whether the registry declares a schedule of this name.
 func (r *Registry) Declares(schedule string) bool {
 	return slices.ContainsFunc(r.schedules, func(d declaration) bool { return d.name == schedule })
