@@ -177,7 +177,7 @@ func (t *tries) patience() time.Duration { return callTimeout << min(t.failures,
 type fault uint8
 
 const (
-	// faultAway is the store's: it answers nobody, or is full. The call is repeated
+	// faultAway is the store's: it answers nobody, lets nobody in, or is full. The call is repeated
 	// as it is.
 	faultAway fault = iota
 	// faultOwn is the call's: the store refuses it, or answers others meanwhile. It
@@ -195,7 +195,7 @@ func (l *line) failed(t *tries, err error) fault {
 	switch {
 	case errors.Is(err, backend.ErrRejected):
 		return faultOwn
-	case errors.Is(err, backend.ErrFull), errors.Is(err, backend.ErrClosed), l.answers.Load() == t.answers:
+	case errors.Is(err, backend.ErrFull), errors.Is(err, backend.ErrDenied), errors.Is(err, backend.ErrClosed), l.answers.Load() == t.answers:
 		return faultAway
 	case tookTooLong(err), t.failures >= tolerance:
 		return faultOwn

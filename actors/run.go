@@ -36,9 +36,11 @@ type run struct {
 	// renewedUntil is when the lease expires since its last renewal, in Unix
 	// nanoseconds of the store's clock.
 	renewedUntil atomic.Int64
-	// sentBefore and refused are the settler's: whether the settlement may have been
-	// applied by a commit that was not answered, and whether it was refused once.
+	// sentBefore, refused and failures are the settler's: whether the settlement may
+	// have been applied by a commit that was not answered, whether it was refused once,
+	// and how often it failed alone.
 	sentBefore, refused bool
+	failures            int
 	// lost is set when the store said that the lease is somebody else's.
 	lost atomic.Bool
 }

@@ -33,10 +33,12 @@ type settler struct {
 const (
 	// commitCount and commitBytes bound a commit.
 	commitCount = 2000
-	commitBytes = 1 << 20
+	commitBytes = 512 << 10
 	// setAsideAfter is how often a settlement may fail alone before the others go
-	// first, heavyWeight what makes its size the likely reason.
+	// first. Where its size is the likely reason, from heavyWeight on, it is given up
+	// after giveUpAfter: a part of the store may be away for as long as that takes.
 	setAsideAfter = 6
+	giveUpAfter   = 100
 	heavyWeight   = 64 << 10
 )
 
@@ -193,11 +195,12 @@ func (s *settler) failed(err error) (runs []*run, next bool) {
 	if divided {
 		return nil, true
 	}
-	often := s.tries.failures >= setAsideAfter
-	switch r := batch[0]; {
-	case errors.Is(err, backend.ErrRejected), often && r.settlementWeight() > heavyWeight:
+	r := batch[0]
+	r.failures++
+	switch {
+	case errors.Is(err, backend.ErrRejected), r.failures >= giveUpAfter && r.settlementWeight() > heavyWeight:
 		return s.confirmed([]backend.SettleResult{{Err: err}}), true
-	case often && len(s.waiting) > 0:
+	case s.tries.failures >= setAsideAfter && len(s.waiting) > 0:
 		s.putBack()
 		return nil, true
 	}
@@ -224,7 +227,7 @@ func (s *settler) refused(r *run, err error) bool {
 
 // settlementWeight is about how many bytes the settlement has.
 func (r *run) settlementWeight() int {
-	const envelope = 200 // about what ids and numbers take
+	const envelope = 100 // about what ids and numbers take
 	h := r.settlement.History
 	if h == nil {
 		return envelope

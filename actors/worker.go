@@ -30,6 +30,7 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 		return nil, err
 	}
 	config.Registry.Freeze()
+	config.warnOfUnserved()
 
 	t := &tree{
 		config: config, worker: rand.Text(), system: system,

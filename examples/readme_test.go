@@ -19,6 +19,7 @@ import (
 	"github.com/caddis-go/caddis/backend/memory"
 	"github.com/caddis-go/caddis/backend/redis"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/jobs/encrypt"
 	"github.com/caddis-go/caddis/jobs/jobstest"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -116,6 +117,17 @@ func openRedis() (*redis.Backend, error) {
 	return store, err
 }
 
+func encrypted(secret []byte) error {
+	key, err := encrypt.NewKey("2026-03", secret) // 32 random bytes
+	if err != nil {
+		return err
+	}
+	codec, err := encrypt.New(jobs.JSON, key) // after a change: encrypt.New(jobs.JSON, next, key)
+	registry := jobs.NewRegistry(jobs.WithCodec(codec))
+	_ = registry
+	return err
+}
+
 func signUp(ctx context.Context, client *jobs.Client) error {
 	_, err := client.Enqueue(ctx, Welcome{UserID: 42}, jobs.In(3*time.Minute))
 	return err
@@ -155,6 +167,7 @@ func TestTheCodeOfTheReadmeWorks(t *testing.T) {
 	actorSystem := actor.NewActorSystem()
 	defer actorSystem.Shutdown()
 	require.NoError(t, embed(actorSystem, config))
+	require.NoError(t, encrypted([]byte("32 bytes that are not random, no")))
 	require.Error(t, run(t.Context(), jobs.NewRegistry()), "a registry without handlers is refused")
 	shop, err := openRedis()
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,14 +33,34 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		return b.fail("announce", "", fmt.Errorf("%w: %w", backend.ErrRejected, err))
 	}
 	c := b.directoryCall(announceScript)
-	c.add(worker.ID, millis(ttl), record)
+	c.add(worker.ID, millis(ttl), record, rand.Text()[:12])
 	if err := b.run(ctx, c); err != nil {
 		return b.fail("announce", "", err)
 	}
-	if _, err := c.result(); err != nil && !isNil(err) {
+	mark, err := c.result()
+	if err != nil {
 		return b.fail("announce", "", err)
 	}
+	b.recognize(asString(mark))
 	return nil
+}
+
+// recognize compares the mark of the store with the one that it had before. With another
+// one it is empty, or was, and the directory is to be written again.
+func (b *Backend) recognize(mark string) {
+	before := b.mark.Swap(&mark)
+	if before == nil || *before == mark {
+		return
+	}
+	b.log.Error("the job store has lost its jobs: it was emptied (FLUSHALL, FLUSHDB), came back without its data, or is another server; "+
+		"what waited is gone, and what runs cannot be settled any more", "namespace", b.config.Namespace)
+	b.queues.mu.RLock()
+	defer b.queues.mu.RUnlock()
+	for _, q := range b.queues.queues {
+		if q.checked.Load() != 0 {
+			q.checked.Store(1) // long ago
+		}
+	}
 }
 
 // SignOff implements backend.Directory.

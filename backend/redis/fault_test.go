@@ -2,7 +2,9 @@ package redis_test
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -338,4 +340,53 @@ func TestJobsSurviveASentinelFailover(t *testing.T) {
 		return err == nil
 	}, 15*time.Second, 10*time.Millisecond)
 	require.Len(t, reply.Leases, 10)
+}
+
+// lesson: what FLUSHALL took from running workers was counted, and nothing was said.
+func TestAStoreThatWasEmptiedIsSpokenOfAndUsedOn(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	_, client := standalone(t, redistest.Options{})
+	handled := make(chan string, 10)
+	var workers []*redis.Backend
+	for range 2 {
+		workers = append(workers, open(t, client, redis.Config{Namespace: "emptied", Logger: slog.New(noted{handled})}))
+	}
+	announce := func() {
+		for i, w := range workers {
+			require.NoError(t, w.Announce(ctx, backend.WorkerInfo{ID: fmt.Sprint("w", i)}, time.Minute))
+		}
+	}
+	_, err := workers[0].Enqueue(ctx, ids("a-", 0, 3))
+	require.NoError(t, err)
+	leases := lease(t, workers[0], "w0", 2)
+	announce()
+	announce()
+	require.Empty(t, handled)
+	require.NoError(t, client.FlushAll(ctx).Err())
+	announce()
+	for range workers {
+		require.Contains(t, <-handled, "has lost its jobs")
+	}
+	announce()
+	require.Empty(t, handled, "it is said once")
+	results, err := workers[0].Settle(ctx, backend.SettleRequest{Worker: "w0", Call: 1, Settlements: settlementsOf(leases, backend.OutcomeCompleted)})
+	require.NoError(t, err)
+	require.True(t, results[0].Stale && results[1].Stale)
+	_, err = workers[0].Enqueue(ctx, ids("b-", 0, 1))
+	require.NoError(t, err)
+	queues, err := workers[1].Queues(ctx)
+	require.NoError(t, err)
+	require.Len(t, queues, 1, "the queue is in the directory again")
+}
+
+// noted is a handler of logs that hands on what is said.
+type noted struct{ handled chan<- string }
+
+func (noted) Enabled(context.Context, slog.Level) bool { return true }
+func (h noted) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h noted) WithGroup(string) slog.Handler          { return h }
+func (h noted) Handle(_ context.Context, r slog.Record) error {
+	h.handled <- r.Message
+	return nil
 }

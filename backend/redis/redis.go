@@ -78,6 +78,8 @@ type Backend struct {
 	process  string
 	plans    plans
 	carriers carriers
+	// mark is that of the store, as a worker last saw it.
+	mark atomic.Pointer[string]
 
 	closed  atomic.Bool
 	ctx     context.Context

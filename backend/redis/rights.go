@@ -11,30 +11,32 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// role is what a user of Redis does, with the scripts that it runs and the commands
-// that it sends besides. Scripts run with the rights of who calls them.
+// role is what a user of Redis does: the verbs, and the commands that it sends besides.
+// Scripts run with the rights of who calls them.
 type role struct {
-	scripts  []*script
+	verbs    []string
 	commands []string
 }
 
 var (
 	producing = role{
-		scripts:  []*script{enqueueScript},
+		verbs:    []string{"enqueue"},
 		commands: []string{"hsetnx", "hmget"},
 	}
 	working = role{
-		scripts:  []*script{rightsScript, leaseScript, settleScript, renewScript, sweepScript, ringScript, announceScript},
+		verbs:    []string{"rights", "lease", "settle", "renew", "sweep", "ring", "announce"},
 		commands: []string{"hsetnx", "hmget", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
 	}
 	operating = role{
-		scripts: []*script{
-			cancelScript, retryScript, deleteScript, runNowScript, pauseScript, resumeScript,
-			jobScript, jobsScript, queueScript, workersScript,
-		},
+		verbs:    []string{"cancel", "retry", "delete", "run_now", "pause", "resume", "job", "jobs", "queue", "workers"},
 		commands: []string{"hsetnx", "hmget", "hget", "hgetall", "publish"},
 	}
 )
+
+// runs reports whether a script is one of the role's verbs, or its common case.
+func (r role) runs(s *script) bool {
+	return slices.Contains(r.verbs, strings.TrimSuffix(s.name, "_common"))
+}
 
 // scripted finds the commands of a script.
 var scripted = regexp.MustCompile(`\b(?:call|each)\('([A-Z]+)'`)
@@ -42,7 +44,10 @@ var scripted = regexp.MustCompile(`\b(?:call|each)\('([A-Z]+)'`)
 // rights lists the commands that a role must be allowed, in order.
 func (r role) rights() []string {
 	needed := map[string]bool{"eval": true, "evalsha": true}
-	for _, s := range r.scripts {
+	for _, s := range scripts {
+		if !r.runs(s) {
+			continue
+		}
 		for _, found := range scripted.FindAllStringSubmatch(s.source, -1) {
 			needed[strings.ToLower(found[1])] = true
 		}

@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"time"
-
-	"github.com/caddis-go/caddis/backend"
 )
 
 // The store's clock is one for all processes of the machine. It follows the wall
@@ -127,7 +125,11 @@ func instant(at int64) time.Time {
 
 // millis rounds a duration up to milliseconds, the unit of the store.
 func millis(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
+	ms := d.Milliseconds()
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return ms
 }
 
 // ceilMilli rounds an instant up to milliseconds.
@@ -140,4 +142,4 @@ func ceilMilli(t time.Time) int64 {
 }
 
 // later is when something delayed from now is due.
-func (t *txn) later(d time.Duration) int64 { return t.now + millis(min(d, backend.MaxDelay)) }
+func (t *txn) later(d time.Duration) int64 { return t.now + millis(d) }

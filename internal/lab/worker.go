@@ -22,7 +22,8 @@ import (
 
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/backend"
-	_ "github.com/caddis-go/caddis/backend/redis" // the store of the laboratory
+	_ "github.com/caddis-go/caddis/backend/redis" // the stores of the laboratory
+	_ "github.com/caddis-go/caddis/backend/sqlite"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -47,8 +48,10 @@ const manyCrashes = 1000
 
 // Settings are those of a worker process.
 type Settings struct {
-	URL         string
-	Journal     string
+	URL     string
+	Journal string
+	// Orders is the journal of a process that enqueues and does not work.
+	Orders      string
 	Concurrency int
 	Lease       time.Duration
 	Grace       time.Duration
@@ -57,10 +60,10 @@ type Settings struct {
 // Main runs the tests of a package, or, in a process that StartWorker started, a
 // worker. TestMain calls it.
 func Main(m *testing.M) {
-	goredis.SetLogger(silence{})
 	if text := os.Getenv(workerEnv); text != "" {
 		os.Exit(workerMain(text))
 	}
+	goredis.SetLogger(silence{}) // of what the tests themselves ask
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
@@ -81,6 +84,10 @@ func workerMain(text string) int {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		logger.Error("settings", "error", err)
 		return 2
+	}
+	if s.Orders != "" {
+		logger.Error("producer", "error", order(s))
+		return 1
 	}
 	report, err := work(s, logger)
 	if err != nil {
