@@ -94,15 +94,15 @@ func (c *Client) PutSchedule(ctx context.Context, name string, timing Timing, ar
 	return ReadSchedule(s), nil
 }
 
-// PutSchedules stores the schedules that the registry declares for these queues. A
-// worker does so when it starts. Those that are stored already as they are declared
+// PutSchedules stores the schedules that the registry declares for these queues, or for
+// all if there are none. A worker does so for its queues when it starts. Those that are stored already as they are declared
 // are left alone.
 func (r *Registry) PutSchedules(ctx context.Context, store backend.Scheduler, queues []string) error {
 	c := Client{registry: r}
 	var failures []error
 	for _, d := range r.schedules {
 		s, spec, err := c.schedule(d, true)
-		if err == nil && slices.Contains(queues, s.Queue) {
+		if err == nil && (len(queues) == 0 || slices.Contains(queues, s.Queue)) {
 			_, err = put(ctx, store, s, spec)
 		}
 		if err != nil {
@@ -291,9 +291,14 @@ func (c *Client) AllSchedules(ctx context.Context, queue string) iter.Seq2[Sched
 // is of none.
 func (i Info) Schedule() (name string, at time.Time, ok bool) { return backend.ParseTickID(i.ID) }
 
+// scheduleError names what an error is about, unless the store has done so.
 func scheduleError(op, queue, name string, err error) error {
-	if err == nil {
-		return nil
+	var named *backend.Error
+	switch {
+	case err == nil || errors.As(err, &named):
+		return err
+	case queue == "":
+		return &Error{Op: op, Err: fmt.Errorf("schedule %q: %w", name, err)}
 	}
 	return &Error{Op: op, Err: fmt.Errorf("schedule %q in queue %q: %w", name, queue, err)}
 }

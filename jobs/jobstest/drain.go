@@ -27,7 +27,9 @@ func (s *Store) Drain(ctx context.Context) Report {
 	return s.work(ctx, nil)
 }
 
-// RunFor is Drain for the next d of the store's time, at whose end the clock then is.
+// RunFor is Drain for the next d of the store's time, at whose end the clock then is. It
+// enqueues the jobs of schedules too, those that the registry declares included, which
+// Drain leaves alone, as they have no end.
 // RunFor(ctx, 0) runs what is due now and moves no clock: what a test in a bubble of
 // testing/synctest wants, whose own time moves by time.Sleep.
 func (s *Store) RunFor(ctx context.Context, d time.Duration) Report {
@@ -40,8 +42,18 @@ func (s *Store) RunFor(ctx context.Context, d time.Duration) Report {
 func (s *Store) work(ctx context.Context, until *time.Time) Report {
 	s.t.Helper()
 	report := Report{start: s.Now()}
+	if until != nil {
+		s.declare()
+	}
 	for ctx.Err() == nil {
+		var scheduled time.Time
+		if until != nil {
+			scheduled = s.tick()
+		}
 		lease, now, next := s.lease()
+		if !scheduled.IsZero() && (next.IsZero() || scheduled.Before(next)) {
+			next = scheduled
+		}
 		if lease != nil {
 			report.Attempts = append(report.Attempts, s.step(ctx, lease, now))
 			if len(report.Attempts) >= maxAttempts {
