@@ -4,6 +4,7 @@ package examples_test
 import (
 	"context"
 	"fmt"
+	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,34 +47,30 @@ func newRegistry(mailer *welcomer) *jobs.Registry {
 	return registry
 }
 
-func enqueue(ctx context.Context, store backend.Backend, registry *jobs.Registry) error {
-	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: registry})
+func begin(ctx context.Context, registry *jobs.Registry) error {
+	system, err := caddis.New(caddis.Config{Registry: registry})
 	if err != nil {
 		return err
 	}
-	receipt, err := client.Enqueue(ctx, Welcome{UserID: 42},
-		jobs.ID("welcome-42"), jobs.In(3*time.Minute))
-	_ = receipt
+	receipt, err := system.Client().Enqueue(ctx, Welcome{UserID: 42}, jobs.In(3*time.Minute))
+	if err != nil {
+		return err
+	}
+	log.Print("enqueued as ", receipt.ID)
+	report, err := system.Run(ctx) // until TERM or INT comes, or ctx ends
+	_ = report
 	return err
 }
 
-func run(ctx context.Context, registry *jobs.Registry) error {
-	store, err := backend.Open("redis://localhost:6379") // or "memory:"
-	if err != nil {
-		return err
+func lookAfter(ctx context.Context, client *jobs.Client) error {
+	for job, err := range client.AllJobs(ctx, backend.JobsQuery{Queue: "mail", State: backend.StateDead}) {
+		if err != nil {
+			return err
+		}
+		fmt.Println(job.ID, job.Attempts, job.MaxAttempts, job.Failures)
 	}
-	defer store.Close()
-	system, err := caddis.New(caddis.Config{
-		Backend:     store, // left out: in memory
-		Registry:    registry,
-		Concurrency: 50,
-		Grace:       25 * time.Second,
-	})
-	if err != nil {
-		return err
-	}
-	report, err := system.Run(ctx)
-	_ = report
+	retried, err := client.ForAll(ctx, "mail", backend.StateDead, client.Retry)
+	fmt.Println(retried, "retried")
 	return err
 }
 
@@ -150,11 +147,13 @@ func TestTheCodeOfTheReadmeWorks(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, store.Close()) }()
 	registry := newRegistry(mailer)
-	require.NoError(t, enqueue(t.Context(), store, registry))
-	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: registry})
 	require.NoError(t, err)
-	_, err = client.RunNow(t.Context(), jobs.DefaultQueue, "welcome-42")
+	_, err = client.Enqueue(t.Context(), Welcome{UserID: 42})
 	require.NoError(t, err)
+	require.ErrorIs(t, lookAfter(t.Context(), client), backend.ErrNotFound, "there is no such queue")
+	require.NoError(t, client.PauseQueue(t.Context(), "mail"))
+	require.NoError(t, lookAfter(t.Context(), client))
 
 	config := caddis.Config{Backend: store, Registry: registry}
 	supervise(&config, func(*actors.JobPanic) bool { return true })
@@ -167,19 +166,34 @@ func TestTheCodeOfTheReadmeWorks(t *testing.T) {
 	actorSystem := actor.NewActorSystem()
 	defer actorSystem.Shutdown()
 	require.NoError(t, embed(actorSystem, config))
+	require.Error(t, begin(t.Context(), jobs.NewRegistry()), "a registry without handlers is refused")
+	ctx, end := context.WithCancel(t.Context())
+	once := jobs.NewRegistry(jobs.WithEnqueueMiddleware(func(next jobs.EnqueueFunc) jobs.EnqueueFunc {
+		return func(ctx context.Context, batch []backend.NewJob) ([]jobs.Receipt, error) {
+			defer end() // and so the run of the system
+			return next(ctx, batch)
+		}
+	}))
+	jobs.Handle(once, func(context.Context, *jobs.Job[Welcome]) error { return nil })
+	require.NoError(t, begin(ctx, once))
 	require.NoError(t, encrypted([]byte("32 bytes that are not random, no")))
-	require.Error(t, run(t.Context(), jobs.NewRegistry()), "a registry without handlers is refused")
 	shop, err := openRedis()
 	require.NoError(t, err)
 	require.NoError(t, shop.Close())
 }
 
-// All Go code of the documents is in this file, but for its indentation.
+// All Go code of the documents is in this file or in one of the shop, but for its
+// indentation.
 func TestTheDocumentsShowCodeThatCompiles(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile("readme_test.go")
+	sources, err := filepath.Glob("shop/*/*.go")
 	require.NoError(t, err)
-	compiled := flat(string(source))
+	var compiled string
+	for _, name := range append(sources, "readme_test.go") {
+		source, err := os.ReadFile(name)
+		require.NoError(t, err)
+		compiled += flat(string(source))
+	}
 	documents, err := filepath.Glob("../docs/*.md")
 	require.NoError(t, err)
 	blocks := 0
@@ -189,7 +203,7 @@ func TestTheDocumentsShowCodeThatCompiles(t *testing.T) {
 		for _, part := range strings.Split(string(text), "```go\n")[1:] {
 			block, _, closed := strings.Cut(part, "```")
 			require.True(t, closed, name)
-			require.Contains(t, compiled, flat(block), "%s has code that readme_test.go has not", name)
+			require.Contains(t, compiled, flat(block), "%s has code that is compiled nowhere", name)
 			blocks++
 		}
 	}

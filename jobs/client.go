@@ -75,7 +75,12 @@ func (c *Client) Enqueue(ctx context.Context, args Args, options ...EnqueueOptio
 	receipts, err := c.store(ctx, batch)
 	if err != nil {
 		err = &Error{Op: "enqueue", Kind: job.Kind, Err: err}
-		return Receipt{Queue: job.Queue, ID: job.ID, Err: err}, err
+		receipt := Receipt{Queue: job.Queue, ID: job.ID}
+		if len(receipts) == 1 {
+			receipt = receipts[0]
+		}
+		receipt.Err = err
+		return receipt, err
 	}
 	return receipts[0], nil
 }

@@ -47,6 +47,8 @@ func TestAnIdThatIsHeldByADeadOrCancelledJobIsAnErrorThatSaysWhatToDo(t *testing
 		require.ErrorIs(t, err, ErrFinished)
 		require.ErrorIs(t, receipt.Err, ErrFinished)
 		require.Equal(t, "welcome-1", receipt.ID)
+		require.Equal(t, state, receipt.State)
+		require.True(t, receipt.Existing)
 		require.EqualError(t, err, fmt.Sprintf(`jobs: enqueue of kind "welcome": job "welcome-1" in queue "default": its id is held by a job that has ended `+
 			`without being completed: it is %s; give jobs.ReplaceFinished to have the new one take its place, or retry that one`, state))
 
