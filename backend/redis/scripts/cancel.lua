@@ -1,6 +1,6 @@
 -- cancel ends jobs that are not running, and marks those that are.
 --
--- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta
+-- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta
 -- USES     base clock waiting final state ghosts cancel
 -- ARGV     retention, then ids
 -- RETURNS  one letter per id: x cancelled now, X was so before, R marked, - no such job, C D in another final state
