@@ -43,7 +43,7 @@ func (m *model) tick(t *backend.Tick) backend.TickOutcome {
 	switch {
 	case s == nil:
 		return backend.TickStale
-	case s.Version != t.Version && s.LastJob == backend.TickID(t.Name, t.At):
+	case s.Version != t.Version && t.Job != nil && s.LastJob == t.Job.ID:
 		return backend.TickEnqueued
 	case s.Version != t.Version:
 		return backend.TickStale
