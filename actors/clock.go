@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -20,7 +21,11 @@ import (
 // and scheduleEnded from the settler; hush and Resume. It makes one call at a time. Told
 // to drain it ends at once: what it has in hand another worker does, or the next one.
 type clock struct {
-	tree *tree
+	config *Config
+	line   *line
+	clock  *storeClock
+	post   *post
+	log    *slog.Logger
 
 	// declared is set once the registry's schedules are stored.
 	declared bool
@@ -93,7 +98,10 @@ func (*schedulesRead) IgnoreDeadLetterLogging()    {}
 func (*ticked) IgnoreDeadLetterLogging()           {}
 
 func newClock(t *tree) *clock {
-	return &clock{tree: t, schedules: map[scheduleKey]*timed{}, declared: !t.config.Registry.HasSchedules()}
+	return &clock{
+		config: &t.config, line: t.line, clock: t.clock, post: t.post, log: t.log,
+		schedules: map[scheduleKey]*timed{}, declared: !t.config.Registry.HasSchedules(),
+	}
 }
 
 func (k *clock) Receive(c actor.Context) {
@@ -158,7 +166,7 @@ func (k *clock) advance(c actor.Context) {
 	if k.calling || k.resting || k.quiet {
 		return
 	}
-	now := k.tree.clock.now()
+	now := k.clock.now()
 	sinceRead := time.Since(k.readAt)
 	if !k.declared {
 		k.declare(c)
@@ -181,7 +189,7 @@ func (k *clock) advance(c actor.Context) {
 		k.timer = nil
 	}
 	if next > 0 {
-		k.timer = k.tree.after(min(next, longSleep), c.Self(), &clockDue{})
+		k.timer = k.post.after(min(next, longSleep), c.Self(), &clockDue{})
 	}
 }
 
@@ -190,7 +198,7 @@ func (k *clock) advance(c actor.Context) {
 func (k *clock) due(now time.Time) (ticks []backend.Tick, next time.Duration) {
 	size := 0
 	for key, s := range k.schedules {
-		if s.Err != nil || s.Paused || s.Next.IsZero() || s.Declared && !k.tree.config.Registry.Declares(s.Name) {
+		if s.Err != nil || s.Paused || s.Next.IsZero() || s.Declared && !k.config.Registry.Declares(s.Name) {
 			continue
 		}
 		at := s.Next
@@ -222,20 +230,19 @@ func (k *clock) due(now time.Time) (ticks []backend.Tick, next time.Duration) {
 
 // call makes one call.
 func (k *clock) call(c actor.Context, op string, ask func(context.Context) error, answer any, fill func(error)) {
-	t, self := k.tree, c.Self()
+	self := c.Self()
 	k.calling = true
-	k.abort = t.line.call(t.dispatch.Schedule, op, callTimeout, ask, func(err error) {
+	k.abort = k.line.call(k.line.dispatch.Schedule, op, callTimeout, ask, func(err error) {
 		fill(err)
-		t.system.Root.Send(self, answer)
+		k.post.send(self, answer)
 	})
 }
 
 // declare stores the schedules that the registry declares.
 func (k *clock) declare(c actor.Context) {
-	config := &k.tree.config
 	answer := &schedulesPut{by: k}
 	k.call(c, "put schedules", func(ctx context.Context) error {
-		return config.Registry.PutSchedules(ctx, config.Backend, config.Queues)
+		return k.config.Registry.PutSchedules(ctx, k.line.store, k.config.Queues)
 	}, answer, func(err error) { answer.err = err })
 }
 
@@ -247,7 +254,7 @@ func (k *clock) put(c actor.Context, err error) {
 		k.rest(c, err)
 		return
 	default:
-		k.tree.log.Error("a schedule that is declared cannot be stored", "error", err.Error())
+		k.log.Error("a schedule that is declared cannot be stored", "error", err.Error())
 	}
 	k.tries = tries{}
 	k.declared, k.unread = true, true
@@ -255,15 +262,14 @@ func (k *clock) put(c actor.Context, err error) {
 
 // readAll reads the schedules of all queues.
 func (k *clock) readAll(c actor.Context) {
-	config := &k.tree.config
 	k.unread, k.readAt = false, time.Now()
 	answer := &schedulesRead{by: k, number: k.seen, queues: map[string][]backend.Schedule{}}
 	k.call(c, "schedules", func(ctx context.Context) (failed error) {
-		for _, queue := range config.Queues {
+		for _, queue := range k.config.Queues {
 			query := backend.SchedulesQuery{Queue: queue}
 			all := []backend.Schedule{}
 			for {
-				page, err := config.Backend.Schedules(ctx, query)
+				page, err := k.line.store.Schedules(ctx, query)
 				if err != nil {
 					failed = errors.Join(failed, err)
 					break
@@ -283,7 +289,7 @@ func (k *clock) readAll(c actor.Context) {
 // taken takes over what was read, of each queue whose schedules could be.
 func (k *clock) taken(c actor.Context, m *schedulesRead) {
 	if !m.now.IsZero() {
-		k.tree.clock.set(m.now)
+		k.clock.set(m.now)
 	}
 	fresh := map[scheduleKey]*timed{}
 	for key, s := range k.schedules {
@@ -324,15 +330,14 @@ func (k *clock) take(before *timed, stored backend.Schedule) *timed {
 }
 
 func (k *clock) unusable(s *timed) {
-	k.tree.log.Error("a schedule cannot be used by this worker and is left to others",
+	k.log.Error("a schedule cannot be used by this worker and is left to others",
 		"schedule", s.Name, "queue", s.Queue, "error", s.Err.Error())
 }
 
 func (k *clock) tick(c actor.Context, ticks []backend.Tick) {
-	store := k.tree.config.Backend
 	answer := &ticked{by: k, ticks: ticks}
 	k.call(c, "tick", func(ctx context.Context) (err error) {
-		answer.reply, err = store.Tick(ctx, ticks)
+		answer.reply, err = k.line.store.Tick(ctx, ticks)
 		if err == nil {
 			err = checkAnswers(len(answer.reply.Results), len(ticks))
 		}
@@ -342,11 +347,10 @@ func (k *clock) tick(c actor.Context, ticks []backend.Tick) {
 
 // ticked takes over how the schedules are by now.
 func (k *clock) ticked(c actor.Context, m *ticked) {
-	t := k.tree
 	if m.err == nil {
-		t.clock.set(m.reply.Now)
+		k.clock.set(m.reply.Now)
 	}
-	now := t.clock.now()
+	now := k.clock.now()
 	for i := range m.ticks {
 		key := scheduleKey{m.ticks[i].Queue, m.ticks[i].Name}
 		s := k.schedules[key]
@@ -363,10 +367,10 @@ func (k *clock) ticked(c actor.Context, m *ticked) {
 		case result.Schedule.Name == "":
 			delete(k.schedules, key)
 		case result.Outcome == backend.TickWaits:
-			s.after = now.Add(t.config.Lease / 3) // or sooner, when its job has ended here
+			s.after = now.Add(k.config.Lease / 3) // or sooner, when its job has ended here
 		default:
 			k.schedules[key] = k.take(s, result.Schedule)
-			t.log.Debug("a schedule was due", "schedule", s.Name, "queue", s.Queue, "at", m.ticks[i].At, "outcome", result.Outcome.String())
+			k.log.Debug("a schedule was due", "schedule", s.Name, "queue", s.Queue, "at", m.ticks[i].At, "outcome", result.Outcome.String())
 		}
 	}
 }
@@ -374,10 +378,10 @@ func (k *clock) ticked(c actor.Context, m *ticked) {
 // later tries a schedule again when some time has passed.
 func (k *clock) later(s *timed, now time.Time, err error) {
 	s.tries++
-	s.after = now.Add(k.tree.line.pause(s.tries, err))
+	s.after = now.Add(k.line.pause(s.tries, err))
 	if errors.Is(err, backend.ErrRejected) || errors.Is(err, backend.ErrFull) {
-		s.after = now.Add(k.tree.config.Lease / 3)
-		k.tree.log.Warn("the job of a schedule cannot be enqueued; it is tried again", "schedule", s.Name, "queue", s.Queue, "error", err.Error())
+		s.after = now.Add(k.config.Lease / 3)
+		k.log.Warn("the job of a schedule cannot be enqueued; it is tried again", "schedule", s.Name, "queue", s.Queue, "error", err.Error())
 	}
 }
 
@@ -385,14 +389,14 @@ func (k *clock) later(s *timed, now time.Time, err error) {
 func (k *clock) rest(c actor.Context, err error) {
 	k.resting = true
 	k.tries.failures++
-	k.tree.after(k.tree.line.pause(k.tries.failures, err), c.Self(), &clockRested{})
+	k.post.after(k.line.pause(k.tries.failures, err), c.Self(), &clockRested{})
 }
 
-// schedulesEnded tells the clock of jobs of schedules that have ended.
-func (t *tree) schedulesEnded(runs []*run, results []backend.SettleResult) {
+// tellEnded tells the clock of jobs of schedules that have ended.
+func (s *settler) tellEnded(runs []*run, results []backend.SettleResult) {
 	for i, r := range runs {
 		if name, _, ok := backend.ParseTickID(r.lease.Job.ID); ok && results[i].State.Final() {
-			t.system.Root.Send(t.ticker, &scheduleEnded{scheduleKey{r.lease.Job.Queue, name}})
+			s.post.send(s.ticker, &scheduleEnded{scheduleKey{r.lease.Job.Queue, name}})
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -167,17 +166,5 @@ func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
-	}
-}
-
-// record is what the worker publishes of itself.
-func (t *tree) record() backend.WorkerInfo {
-	host, _ := os.Hostname()
-	status := t.status()
-	return backend.WorkerInfo{
-		ID: t.worker, Host: host, PID: os.Getpid(),
-		Queues: t.config.Queues, Kinds: t.config.Registry.Kinds(),
-		Concurrency: status.Concurrency, Running: status.Running,
-		State: string(status.State), StartedAt: t.started,
 	}
 }

@@ -95,14 +95,14 @@ func (c *Client) PutSchedule(ctx context.Context, name string, timing Timing, ar
 }
 
 // PutSchedules stores the schedules that the registry declares for these queues, or for
-// all if there are none. A worker does so for its queues when it starts. Those that are stored already as they are declared
-// are left alone.
+// all if queues is nil. A worker does so for its queues when it starts. Those that are
+// stored already as they are declared are left alone.
 func (r *Registry) PutSchedules(ctx context.Context, store backend.Scheduler, queues []string) error {
 	c := Client{registry: r}
 	var failures []error
 	for _, d := range r.schedules {
 		s, spec, err := c.schedule(d, true)
-		if err == nil && (len(queues) == 0 || slices.Contains(queues, s.Queue)) {
+		if err == nil && (queues == nil || slices.Contains(queues, s.Queue)) {
 			_, err = put(ctx, store, s, spec)
 		}
 		if err != nil {

@@ -32,6 +32,8 @@ type tag struct {
 	// was; unknown if it is negative.
 	left   atomic.Int64
 	seenAt atomic.Int64
+	// common is whether the next lease may take the common path.
+	common atomic.Bool
 	// spoiltAt is when the log last said that the tag cannot be read.
 	spoiltAt atomic.Int64
 }

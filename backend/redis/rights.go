@@ -28,8 +28,10 @@ var (
 		commands: []string{"hsetnx", "hmget", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
 	}
 	operating = role{
-		verbs: []string{"cancel", "retry", "delete", "run_now", "pause", "resume", "job", "jobs", "queue", "workers",
-			"put_schedule", "delete_schedule", "schedules", "tick"},
+		verbs: []string{
+			"cancel", "retry", "delete", "run_now", "pause", "resume", "job", "jobs", "queue", "workers",
+			"put_schedule", "delete_schedule", "schedules", "tick",
+		},
 		commands: []string{"hsetnx", "hmget", "hget", "hgetall", "publish"},
 	}
 )

@@ -5,8 +5,15 @@
 //	codec, err := encrypt.New(jobs.JSON, current)
 //	registry := jobs.NewRegistry(jobs.WithCodec(codec))
 //
-// Producers and workers both need it. Jobs that wait since before it was introduced are
-// read as what they are, as each job names its codec.
+// Producers and workers both need it, the workers first: a worker that does not know the
+// codec of a job lets it die. Where one program is both, introduce it in two deployments,
+// of which the first reads and does not write, as the last codec given is the one that
+// writes:
+//
+//	jobs.NewRegistry(jobs.WithCodec(codec), jobs.WithCodec(jobs.JSON)) // 1.
+//	jobs.NewRegistry(jobs.WithCodec(codec))                            // 2.
+//
+// Jobs that wait since before are read as what they are, as each job names its codec.
 //
 // # Changing the key
 //
