@@ -3,6 +3,8 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
@@ -26,14 +28,14 @@ func (s *supervisor) stopHard() {
 		now := time.Now()
 		p := makePlan(now, 0, 0, 0, HandBack)
 		s.plan = &p
-		t.stopBegan.Store(now.UnixNano())
+		t.life.stopBegan.Store(now.UnixNano())
 		if s.crash == nil {
 			s.reason = "stopped without draining"
 		}
 	}
-	t.accepting.Store(false)
-	t.cancelling.Store(true)
-	t.setState(StateHandingBack)
+	t.life.accepting.Store(false)
+	t.life.cancelling.Store(true)
+	t.life.setState(StateHandingBack)
 	t.ledger.cancelAll(jobs.ErrStopping)
 }
 
@@ -47,31 +49,92 @@ func (s *supervisor) finish() {
 // short, closes what the tree has open, and gives the report to all who wait.
 func (s *supervisor) lastSteps() {
 	t := s.tree
-	t.endCalls()
-	calls := make(chan struct{})
-	go func() {
-		t.calls.Wait()
-		close(calls)
-	}()
-	select {
-	case <-calls:
-	case <-time.After(lastCalls):
-		t.log.Error("a call to the job store does not end although its context has")
-	}
+	t.finishing.Store(true)
+	t.line.hangUp()
+	limit := min(lastCalls, max(lastMoment/2, t.life.untilEnd()))
 	if s.unsettled {
+		t.outside.await(limit)
 		s.settleAll()
 	}
-	t.dispatch.close()
-	report := s.report()
-	t.outcome = report
-	t.setState(report.State)
-	t.log.Info("worker stopped", "worker", t.worker, "report", &report.Report)
-	t.door.close(report, t.status())
-	close(t.done)
+	t.conclude(s.crash, s.reason, limit)
 }
 
-// lastCalls is how long calls may take to end once their context has.
+// lastCalls is how long the code of others may take to return at the end.
 const lastCalls = time.Second
+
+// conclude gives the report to all who wait, once. For those who are still in the code
+// of others it waits for limit at most, and names them.
+func (t *tree) conclude(crash error, reason string, limit time.Duration) {
+	t.concluded.Do(func() {
+		state := StateStopped
+		if crash != nil {
+			state = StateCrashed
+		}
+		deadline := time.Now().Add(limit)
+		t.life.setState(state)
+		t.news.flush(limit)
+		stuck, now := t.outside.await(time.Until(deadline)), time.Now()
+		report := &Stopped{Report{
+			Worker: t.worker, State: state, Reason: reason, Err: crash, Stuck: stuck,
+			StartedAt: t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.life.stopBegan.Load())),
+		}}
+		t.ledger.sum(&report.Report)
+		t.outcome = report
+		t.outside.briefly("the handler of the log", lastMoment, func() {
+			t.log.Info("worker stopped", "worker", t.worker, "report", &report.Report)
+		})
+		t.outside.briefly("who asked for the stop", lastMoment, func() { t.door.close(report, t.status()) })
+		t.dispatch.close()
+		close(t.done)
+		t.stopMu.Lock()
+		defer t.stopMu.Unlock()
+		if t.watchdog != nil {
+			t.watchdog.Stop()
+		}
+	})
+}
+
+// endBy sees to it that the report is there soon after an instant, whatever the actors
+// do: one that is in the code of others cannot be made to end.
+func (t *tree) endBy(end time.Time) {
+	t.stopMu.Lock()
+	defer t.stopMu.Unlock()
+	switch {
+	case t.watchdog == nil:
+		t.watchdog = time.AfterFunc(time.Until(end)+lastCalls, t.endAnyway)
+	case end.Before(t.watchdogAt):
+		t.watchdog.Reset(time.Until(end) + lastCalls)
+	default:
+		return
+	}
+	t.watchdogAt = end
+}
+
+// stopIn is endBy with a grace; 0 is the configured one.
+func (t *tree) stopIn(grace time.Duration) {
+	if grace <= 0 {
+		grace = t.config.Grace
+	}
+	t.endBy(time.Now().Add(grace))
+}
+
+// endAnyway gives the report without the actors.
+func (t *tree) endAnyway() {
+	if t.finishing.Swap(true) {
+		return // lastSteps takes a bounded time
+	}
+	who := t.outside.names()
+	if len(who) == 0 {
+		who = []string{"an actor"}
+	}
+	t.life.accepting.Store(false)
+	t.life.cancelling.Store(true)
+	t.ledger.cancelAll(jobs.ErrStopping)
+	t.line.hangUp()
+	t.life.stopBegan.CompareAndSwap(0, time.Now().UnixNano())
+	crash := fmt.Errorf("the stop was held up by %s", strings.Join(who, ", "))
+	t.conclude(crash, "crashed: "+crash.Error(), lastMoment)
+}
 
 // settleAll does what fetcher, settler and keeper would have done.
 func (s *supervisor) settleAll() {
@@ -80,7 +143,10 @@ func (s *supervisor) settleAll() {
 	defer cancel()
 	s.persist(ctx, s.resolveLease)
 	s.persist(ctx, s.settleRest)
-	if err := t.config.Backend.SignOff(ctx, t.worker, t.config.Queues); err != nil {
+	err := t.line.now(ctx, "sign off", func(ctx context.Context) error {
+		return t.config.Backend.SignOff(ctx, t.worker, t.config.Queues)
+	})
+	if err != nil {
 		t.log.Debug("the worker's record stays until it expires", "error", err)
 	}
 }
@@ -93,7 +159,7 @@ func (s *supervisor) persist(ctx context.Context, do func(context.Context) error
 			return
 		}
 		select {
-		case <-time.After(s.tree.config.retry.Delay(failures)):
+		case <-time.After(s.tree.line.retry.Delay(failures)):
 		case <-ctx.Done():
 			return
 		}
@@ -102,16 +168,19 @@ func (s *supervisor) persist(ctx context.Context, do func(context.Context) error
 
 // resolveLease learns what an unanswered Lease call has taken.
 func (s *supervisor) resolveLease(ctx context.Context) error {
-	t, d := s.tree, s.desk
-	if d.token == "" {
+	t, f := s.tree, s.fetcher
+	if f.token == "" {
 		return nil
 	}
-	reply, err := t.config.Backend.Lease(ctx, backend.LeaseRequest{
-		Worker: t.worker, Token: d.token, Queues: t.config.Queues, Duration: t.config.Lease,
+	var reply backend.LeaseReply
+	err := t.line.now(ctx, "lease", func(ctx context.Context) (err error) {
+		reply, err = t.config.Backend.Lease(ctx, backend.LeaseRequest{
+			Worker: t.worker, Token: f.token, Queues: t.config.Queues, Duration: t.config.Lease,
+		})
+		return err
 	})
 	if err == nil {
-		d.token = ""
-		t.tally.leased(len(reply.Leases))
+		f.token = ""
 		t.ledger.open(reply.Leases)
 	}
 	return err
@@ -121,57 +190,35 @@ func (s *supervisor) resolveLease(ctx context.Context) error {
 // hear the end of, and then all that the ledger lists. Messages that were on their
 // way have vanished with their actors.
 func (s *supervisor) settleRest(ctx context.Context) error {
-	t, b := s.tree, s.box
-	for _, slot := range s.roster.all() {
-		t.takeFrom(slot)
+	t, b := s.tree, s.settler
+	for _, slot := range t.roster.all() {
+		t.ledger.takeFrom(slot)
 	}
-	for {
-		if len(b.inFlight) == 0 {
-			b.inFlight = t.ledger.list()
-			b.inFlight = b.inFlight[:min(len(b.inFlight), maxCommit)]
-			b.call++
-		}
-		if len(b.inFlight) == 0 {
-			return nil
-		}
-		for _, r := range b.inFlight {
-			if r.claim() {
-				r.settlement = r.released()
+	for ctx.Err() == nil {
+		if b.size() == 0 {
+			b.replace(t.ledger.list())
+			for _, r := range b.waiting {
+				if r.claim() {
+					r.settlement = r.released()
+				}
 			}
 		}
-		results, err := t.config.Backend.Settle(ctx, t.settleRequest(b.call, b.inFlight))
-		if err == nil {
-			err = checkAnswers(len(results), len(b.inFlight))
+		if b.size() == 0 {
+			return nil
 		}
-		if err != nil {
+		request := b.request()
+		var results []backend.SettleResult
+		err := t.line.now(ctx, "settle", func(ctx context.Context) (err error) {
+			results, err = b.settle(ctx, request)
+			return err
+		})
+		if err == nil {
+			b.confirmed(results)
+		} else if _, next := b.failed(err); !next {
 			return err
 		}
-		t.tally.ended(b.inFlight, results)
-		t.ledger.close(b.inFlight...)
-		b.inFlight = nil
 	}
-}
-
-// report sums up. Runs that are still in the ledger have no answer of the store.
-func (s *supervisor) report() *Stopped {
-	t := s.tree
-	state, now := StateStopped, time.Now()
-	if s.crash != nil {
-		state = StateCrashed
-	}
-	t.tally.mu.Lock()
-	defer t.tally.mu.Unlock()
-	for _, r := range t.ledger.list() {
-		t.tally.counts.Unconfirmed++
-		t.tally.unconfirmed = append(t.tally.unconfirmed, r.ref())
-	}
-	return &Stopped{Report{
-		Worker: t.worker, State: state, Reason: s.reason, Err: s.crash,
-		Counts:          t.tally.counts,
-		AbandonedJobs:   t.tally.abandoned,
-		UnconfirmedJobs: t.tally.unconfirmed,
-		StartedAt:       t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.stopBegan.Load())),
-	}}
+	return ctx.Err()
 }
 
 // shield keeps a fault in the last moments from hanging the stop: the library
@@ -180,41 +227,4 @@ func (s *supervisor) shield() {
 	if fault := recover(); fault != nil {
 		s.tree.log.Error("the last step of a stop failed; this is an error in caddis", "panic", fault)
 	}
-}
-
-// rescue settles what lies in a slot without its executor.
-func (t *tree) rescue(s *slot) {
-	if r := t.takeFrom(s); r != nil {
-		t.system.Root.Send(t.settler, r)
-	}
-}
-
-// takeFrom takes what lies in a slot, and returns the run if it is now to be
-// brought to the store.
-func (t *tree) takeFrom(s *slot) *run {
-	r, left := s.rescue()
-	switch {
-	case r == nil:
-		return nil
-	case left: // claimed by rescue
-		r.cancel(jobs.ErrStopping)
-		r.settlement = r.released()
-	case r.lost.Load():
-		if r.claim() {
-			t.tally.lost()
-			t.ledger.close(r)
-		}
-		return nil
-	case !r.claim():
-		return nil
-	case r.result.Settlement.Outcome == 0: // had not begun
-		r.settlement = r.released()
-	default:
-		r.settlement = r.result.Settlement
-		if r.interrupted() {
-			r.ending = endingInterrupted
-		}
-	}
-	s.expect(r)
-	return r
 }

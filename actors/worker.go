@@ -30,33 +30,19 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 		return nil, err
 	}
 	config.Registry.Freeze()
+	config.warnOfUnserved()
 
-	t := &tree{
-		config: config, worker: rand.Text(), system: system, log: config.Logger,
-		dispatch: newDispatcher(), ledger: newLedger(), roster: newRoster(config.Concurrency),
-		door: newDoor(system, config.Name), started: time.Now(), done: make(chan struct{}),
-	}
-	t.door.status = t.status
-	t.handlerContext = jobs.WithClient(context.Background(), client)
-	t.callContext, t.endCalls = context.WithCancel(context.Background())
-	t.current.Store(&stateSince{StateStarting, t.started})
-	t.keeperPulse.Store(t.started.UnixNano())
-	t.fetcherPulse.Store(t.started.UnixNano())
-
+	t := plant(system, config, rand.Text())
 	fail := func(err error) (*Worker, error) {
-		t.endCalls()
+		t.line.hangUp()
 		t.dispatch.close()
 		return nil, fmt.Errorf("caddis: spawn %q: %w (give each worker of an actor system another Name)", config.Name, err)
 	}
 	if !t.door.open() {
 		return fail(actor.ErrNameExists)
 	}
-	root := &supervisor{
-		tree: t, roster: t.roster, alive: map[string]bool{},
-		desk: &desk{relay: relay{dispatcher: t.dispatch}}, box: &outbox{relay: relay{dispatcher: t.dispatch}},
-	}
-	props := t.props(func() actor.Actor { return root }, actor.WithGuardian(lastResort))
-	if _, err := system.Root.SpawnNamed(props, t.door.supervisor.Id); err != nil {
+	root := newSupervisor(t, jobs.WithClient(context.Background(), client))
+	if _, err := system.Root.SpawnNamed(props(t.dispatch, func() actor.Actor { return root }, actor.WithGuardian(lastResort)), t.supervisor.Id); err != nil {
 		t.door.discard()
 		return fail(err)
 	}
@@ -72,7 +58,7 @@ type resizeOrder struct {
 func (*resizeOrder) IgnoreDeadLetterLogging() {}
 
 // PID is what takes the worker's messages, during its life and after it.
-func (w *Worker) PID() *actor.PID { return w.tree.system.NewLocalPID(w.tree.config.Name) }
+func (w *Worker) PID() *actor.PID { return w.tree.door.system.NewLocalPID(w.tree.config.Name) }
 
 // ID is the random id under which the worker holds its leases.
 func (w *Worker) ID() string { return w.tree.worker }
@@ -82,19 +68,19 @@ func (w *Worker) Status() Status { return w.tree.status() }
 
 // Stop begins a stop, or makes one more urgent, and returns at once. Done tells
 // when it is over.
-func (w *Worker) Stop(how Stop) { w.tree.system.Root.Send(w.PID(), &how) }
+func (w *Worker) Stop(how Stop) { w.tree.door.system.Root.Send(w.PID(), &how) }
 
 // Quiet, Resume and Resize send the messages of these names.
-func (w *Worker) Quiet() { w.tree.system.Root.Send(w.PID(), &Quiet{}) }
+func (w *Worker) Quiet() { w.tree.door.system.Root.Send(w.PID(), &Quiet{}) }
 
 // Resume ends Quiet.
-func (w *Worker) Resume() { w.tree.system.Root.Send(w.PID(), &Resume{}) }
+func (w *Worker) Resume() { w.tree.door.system.Root.Send(w.PID(), &Resume{}) }
 
 // Resize changes the number of executors. The worker refuses a number below 1 and
 // any change once it stops.
 func (w *Worker) Resize(concurrency int) error {
 	order := &resizeOrder{concurrency: concurrency, answer: make(chan error, 1)}
-	w.tree.system.Root.Send(w.PID(), order)
+	w.tree.door.system.Root.Send(w.PID(), order)
 	var err error
 	select {
 	case err = <-order.answer:
@@ -124,8 +110,9 @@ func (w *Worker) Report() *Report {
 
 // Subscribe calls f at each change of state of the worker of a name in an actor
 // system, until unsubscribe is called. It may be called before the worker is
-// spawned. f is called by the worker's own goroutines: it must be quick and must
-// not wait for the worker, but it may send messages and begin a stop.
+// spawned. f is called by one goroutine at a time, in order. No actor waits for it, but
+// the worker's end does, for a second at most: it should be quick, must not wait for the
+// worker, and may send messages and begin a stop. A panic is logged.
 func Subscribe(system *actor.ActorSystem, name string, f func(StateChanged)) (unsubscribe func()) {
 	stream := system.EventStream
 	subscription := stream.Subscribe(func(event any) {
@@ -135,7 +122,7 @@ func Subscribe(system *actor.ActorSystem, name string, f func(StateChanged)) (un
 		}
 		defer func() { // the others are to hear of it too
 			if fault := recover(); fault != nil {
-				system.Logger().Error("a subscriber to the worker's state panicked", slog.Any("panic", fault))
+				guarded(system.Logger(), nil).Error("a subscriber to the worker's state panicked", "panic", (&jobs.Panic{Value: fault}).Error())
 			}
 		}()
 		f(*change)
@@ -152,7 +139,7 @@ type guardian struct{}
 
 func (*guardian) HandleFailure(system *actor.ActorSystem, library actor.Supervisor, child *actor.PID,
 	_ *actor.RestartStatistics, reason, _ any) {
-	system.Logger().Error("a supervisor of caddis failed and is stopped; this is an error in caddis",
+	guarded(system.Logger(), nil).Error("a supervisor of caddis failed and is stopped; this is an error in caddis",
 		slog.String("supervisor", child.Id), slog.Any("reason", reason))
 	library.StopChildren(child)
 }

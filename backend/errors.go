@@ -9,6 +9,11 @@ var (
 	// ErrUnavailable means that the store did not answer. Whether the call had
 	// an effect is not known; it may be repeated.
 	ErrUnavailable = errors.New("the job store is unavailable")
+	// ErrDenied means that the store does not let the caller in, or not do this: a
+	// password is wrong or was changed, or a right is missing. It is an
+	// ErrUnavailable too, as the input is not what is wrong: when whoever keeps the
+	// store has put that right, the call goes through.
+	ErrDenied = fmt.Errorf("%w: access denied", ErrUnavailable)
 	// ErrRejected means that the store or the backend refused the input. To
 	// repeat the call is of no use.
 	ErrRejected = errors.New("rejected")
@@ -19,6 +24,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrState means that the job's state does not allow what was asked.
 	ErrState = errors.New("not possible in this state")
+	// ErrConflict means that what is stored has changed since it was read: read it
+	// again.
+	ErrConflict = errors.New("it has changed meanwhile")
 	// ErrClosed means that the backend or the waiter was closed.
 	ErrClosed = errors.New("closed")
 )

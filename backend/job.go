@@ -275,7 +275,7 @@ type WorkerInfo struct {
 
 // Command is a hint to the workers.
 type Command struct {
-	// Verb is CommandCancel.
+	// Verb is CommandCancel or CommandSchedule.
 	Verb  string
 	Queue string
 	ID    string
@@ -283,6 +283,9 @@ type Command struct {
 
 // CommandCancel says that a running job is to be cancelled.
 const CommandCancel = "cancel"
+
+// CommandSchedule says that the schedules of a queue have changed; it has no ID.
+const CommandSchedule = "schedule"
 
 // Retention bounds what is kept of the finished jobs of one state in one queue
 // (in one shard, where a queue has several). Whichever bound is met first counts;

@@ -37,6 +37,7 @@ func Register(scheme string, open Opener) {
 // It knows, with these packages,
 //
 //	memory:                                    backend/memory
+//	sqlite:/var/lib/app/jobs.db                backend/sqlite
 //	redis://user:password@host:6379/0          backend/redis
 //	rediss://…                                 the same over TLS
 //	redis+sentinel://host:26379,host/master/0  found through Sentinel
@@ -64,8 +65,8 @@ func Open(rawURL string) (Backend, error) {
 
 // packages says which package makes a scheme known.
 var packages = map[string]string{
-	"memory": "memory",
-	"redis":  "redis", "rediss": "redis", "redis+sentinel": "redis", "redis+cluster": "redis",
+	"memory": "memory", "sqlite": "sqlite",
+	"redis": "redis", "rediss": "redis", "redis+sentinel": "redis", "redis+cluster": "redis",
 }
 
 func unknownScheme(scheme string, known []string) error {

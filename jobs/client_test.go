@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ func TestAJobGoesFromTheEnqueueToItsResult(t *testing.T) {
 	t.Parallel()
 	store := newStore(t, memory.Config{})
 	r := NewRegistry()
+	Declare[other](r)
 	Handle(r, func(ctx context.Context, job *Job[welcome]) error {
 		client, ok := ClientFrom(ctx)
 		require.True(t, ok)
@@ -63,6 +65,9 @@ func TestAJobGoesFromTheEnqueueToItsResult(t *testing.T) {
 	args, err := ArgsOf[welcome](info)
 	require.NoError(t, err)
 	require.Equal(t, welcome{UserID: 21}, args)
+	var raw map[string]any
+	require.NoError(t, info.DecodeArgs(&raw))
+	require.Equal(t, map[string]any{"user_id": 21.0}, raw)
 	_, err = ArgsOf[other](info)
 	require.ErrorContains(t, err, `is of kind "welcome", jobs.other is of kind "other"`)
 
@@ -354,7 +359,8 @@ func TestAnActThatFailsForAJobIsAnErrorThatNamesIt(t *testing.T) {
 	require.NoError(t, results[0].Err)
 	require.ErrorIs(t, results[1].Err, backend.ErrNotFound)
 	require.ErrorIs(t, err, backend.ErrNotFound)
-	require.ErrorContains(t, err, `1 of 2 jobs failed, the first with: cancel: job "no such job" in queue "default": `)
+	require.ErrorContains(t, err, `1 of 2 jobs failed, the first with: cancel: job "no such job" in queue "default": not found`)
+	require.Equal(t, 1, strings.Count(err.Error(), "cancel"), "it is said once")
 	_, err = client.RunNow(ctx, DefaultQueue, "1")
 	require.ErrorIs(t, err, backend.ErrState)
 	results, err = client.Delete(ctx, DefaultQueue)
@@ -391,4 +397,23 @@ func TestAnErrorOfTheStoreComesThrough(t *testing.T) {
 	_, err = client.Cancel(t.Context(), "q", "1")
 	require.ErrorIs(t, err, backend.ErrClosed)
 	require.False(t, errors.Is(err, backend.ErrRejected))
+}
+
+func TestBuildMakesWhatEnqueueWouldStoreAndStoresNothing(t *testing.T) {
+	t.Parallel()
+	registry := NewRegistry(WithEnqueueMiddleware(func(EnqueueFunc) EnqueueFunc { panic("not to be asked") }))
+	Declare[welcome](registry, Queue("mail"), Priority(1))
+	store := &fakeStore{}
+	client := &Client{backend: store, registry: registry}
+
+	job, err := client.Build(welcome{UserID: 42}, ID("w"), In(time.Minute))
+	require.NoError(t, err)
+	require.Equal(t, backend.NewJob{
+		Job:   backend.Job{ID: "w", Queue: "mail", Kind: "welcome", Priority: 1, Payload: []byte(`{"user_id":42}`)},
+		Delay: time.Minute,
+	}, job)
+	_, err = client.Build(welcome{}, MaxAttempts(0))
+	require.ErrorIs(t, err, backend.ErrRejected)
+	require.ErrorContains(t, err, `jobs: build of kind "welcome"`)
+	require.Empty(t, store.stored)
 }

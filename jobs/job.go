@@ -57,15 +57,29 @@ type Info struct {
 
 // SetResult leaves a result, which is stored when the job ends and kept as long
 // as the job is ([Retention]). The last one counts. It is encoded by the job's
-// codec, at once, so that v may be changed afterwards. The error says what was
-// wrong with it, or that the attempt has ended. Safe for concurrent use.
-func (i *Info) SetResult(v any) error { return i.run.setResult(i.Kind, v) }
+// codec, at once, so that v may be changed afterwards, into at most [MaxResult]
+// bytes, 1 MiB: what is larger belongs elsewhere, with its place as the result. The
+// error says what was wrong with it, or that the attempt has ended. Safe for
+// concurrent use.
+func (i *Info) SetResult(v any) error { return i.attempt().setResult(i.Kind, v) }
 
 // Progress reports how far the job is. The newest one is published with the next
 // renewal of the lease, so it may be called often. It is encoded by the job's
 // codec, at once, into at most 64 KiB. The error says what was wrong with it, or
 // that the attempt has ended. Safe for concurrent use.
-func (i *Info) Progress(v any) error { return i.run.setProgress(i.Kind, v) }
+func (i *Info) Progress(v any) error { return i.attempt().setProgress(i.Kind, v) }
+
+// LastProgress decodes the newest progress into v, a pointer: what this run has
+// reported, or else what an earlier run of the job left, so that a handler can go on
+// from there. found is false if there is none; v is then unchanged.
+func (i *Info) LastProgress(v any) (found bool, err error) {
+	return i.attempt().lastProgress(i.Kind, v)
+}
+
+// Result decodes into v, a pointer, what [Info.SetResult] has left in this run, for
+// middleware and for tests of handlers. found is false if there is nothing; v is then
+// unchanged.
+func (i *Info) Result(v any) (found bool, err error) { return i.attempt().lastResult(i.Kind, v) }
 
 // String names the job and shows none of its data.
 func (i Info) String() string {

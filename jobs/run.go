@@ -13,8 +13,12 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// MaxProgress is the size of an encoded progress, in bytes.
-const MaxProgress = 64 << 10
+// MaxProgress and MaxResult are the largest sizes of an encoded progress and of an
+// encoded result, in bytes.
+const (
+	MaxProgress = 64 << 10
+	MaxResult   = 1 << 20
+)
 
 var (
 	errEnded       = errors.New("the attempt has ended; results and progress are taken only while the handler runs")
@@ -39,6 +43,7 @@ type Run struct {
 	maxAttempts  int
 	keep         time.Duration
 	onProgress   func()
+	store        backend.Backend // nil where no worker runs the job
 
 	decoded    bool
 	payloadErr error
@@ -108,6 +113,8 @@ type Result struct {
 	Err error
 	// Panic is set if the handler panicked or called runtime.Goexit.
 	Panic *Panic
+	// Took is how long the handler ran.
+	Took time.Duration
 }
 
 // Do runs middleware and handler in the calling goroutine and calls done exactly
@@ -176,18 +183,14 @@ func (r *Run) handle(ctx context.Context) error {
 func (r *Run) decode() error {
 	job := &r.lease.Job
 	if r.codec == nil {
-		return &PayloadError{
-			Op: "decode", Part: "payload", Kind: job.Kind, Codec: job.Codec,
-			Detail: "this worker does not know the codec; add it by WithCodec",
-		}
+		return r.unknownCodec("decode", "payload", job.Kind)
 	}
 	return decode(r.codec, "payload", job.Kind, job.Payload, r.args)
 }
 
-// setResult also serves jobs that no worker runs, as in a handler's test.
 func (r *Run) setResult(kind string, v any) error {
-	data, err := r.encode("result", kind, v, backend.MaxPayload)
-	if err != nil || r == nil {
+	data, err := r.encode("result", kind, v, MaxResult)
+	if err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -201,7 +204,7 @@ func (r *Run) setResult(kind string, v any) error {
 
 func (r *Run) setProgress(kind string, v any) error {
 	data, err := r.encode("progress", kind, v, MaxProgress)
-	if err != nil || r == nil {
+	if err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -218,16 +221,12 @@ func (r *Run) setProgress(kind string, v any) error {
 }
 
 func (r *Run) encode(part, kind string, v any, limit int) ([]byte, error) {
-	codec := JSON
-	if r != nil {
-		codec = r.codec
+	if r.codec == nil {
+		return nil, r.unknownCodec("encode", part, kind)
 	}
-	if codec == nil {
-		return nil, &PayloadError{Op: "encode", Part: part, Kind: kind, Codec: r.lease.Job.Codec, Detail: "this worker does not know the codec"}
-	}
-	data, err := encode(codec, part, kind, v)
+	data, err := encode(r.codec, part, kind, v)
 	if err == nil && len(data) > limit {
-		err = &PayloadError{Op: "encode", Part: part, Kind: kind, Codec: codec.Name(), Detail: fmt.Sprintf("it has %d bytes, %d are allowed", len(data), limit)}
+		err = &PayloadError{Op: "encode", Part: part, Kind: kind, Codec: r.codec.Name(), Detail: fmt.Sprintf("it has %d bytes, %d are allowed", len(data), limit)}
 	}
 	if data == nil {
 		data = []byte{} // nil means none
@@ -264,5 +263,16 @@ func (r *Run) end(ctx context.Context, err error, panicked *Panic, now time.Time
 	if r.worthKeeping(v, result, progress) {
 		settlement.History = r.history(v, result, progress, now)
 	}
-	return Result{Settlement: settlement, Err: v.err, Panic: panicked}
+	return Result{Settlement: settlement, Err: v.err, Panic: panicked, Took: now.Sub(r.startedAt)}
+}
+
+// Refused is how a run ends whose settlement the store does not take, because of what
+// the handler left or for another reason: as a failed attempt that says so and leaves
+// nothing. now is the store's time.
+func (r *Run) Refused(reason error, now time.Time) Result {
+	v := failed(ending{attempt: r.lease.Attempt(), maxAttempts: r.maxAttempts, policy: r.kind.options.backoff}, reason, nil)
+	settlement := settle(r.lease, v.outcome)
+	settlement.Delay = v.delay
+	settlement.History = r.history(v, nil, nil, now)
+	return Result{Settlement: settlement, Err: v.err}
 }

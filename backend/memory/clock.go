@@ -5,10 +5,6 @@ import (
 	"time"
 )
 
-// now is the store's clock, in nanoseconds: what is due, and until when something
-// is kept.
-func (*Backend) now() int64 { return time.Now().UnixNano() }
-
 // instant is the time of a reading of the clock; that of 0 is the zero time.
 func instant(at int64) time.Time {
 	if at == 0 {

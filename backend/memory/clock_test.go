@@ -91,9 +91,9 @@ func TestAnIdleStoreSetsNoTimer(t *testing.T) {
 // lesson: an hour more or less of a sum that passes the end of the clock.
 func TestWhatLiesBeyondTheClockIsItsEnd(t *testing.T) {
 	t.Parallel()
-	at := time.Now().UnixNano()
+	now := time.Now().UnixNano()
 	for _, d := range []time.Duration{1<<63 - 1, 1<<63 - 2, 290 * 365 * 24 * time.Hour} {
-		require.Greater(t, dueAt(at, d), at+int64(100*365*24*time.Hour), "%v", d)
+		require.Greater(t, dueAt(now, d), now+int64(100*365*24*time.Hour), "%v", d)
 	}
 	require.Equal(t, int64(2*time.Millisecond), dueAt(int64(time.Millisecond), 1))
 }

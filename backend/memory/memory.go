@@ -60,6 +60,7 @@ type Backend struct {
 	workers   map[string]record
 	listeners map[*listener]struct{}
 	clock     leaseClock
+	moved     time.Duration // by Advance
 	// jobs and bytes sum up the unfinished jobs of all queues.
 	jobs  int
 	bytes int64

@@ -69,6 +69,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		forgotten := q.tidy(now)
 		reply.Reclaimed += reclaimed
 		reply.Trimmed += forgotten
+		reply.Schedules += q.schedules.changes
 		reply.More = reply.More || reclaimed >= tidyBound || forgotten >= tidyBound
 		q.tell(q.waits() > waited)
 	}

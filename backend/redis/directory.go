@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,14 +33,34 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		return b.fail("announce", "", fmt.Errorf("%w: %w", backend.ErrRejected, err))
 	}
 	c := b.directoryCall(announceScript)
-	c.add(worker.ID, millis(ttl), record)
+	c.add(worker.ID, millis(ttl), record, rand.Text()[:12])
 	if err := b.run(ctx, c); err != nil {
 		return b.fail("announce", "", err)
 	}
-	if _, err := c.result(); err != nil && !isNil(err) {
+	mark, err := c.result()
+	if err != nil {
 		return b.fail("announce", "", err)
 	}
+	b.recognize(asString(mark))
 	return nil
+}
+
+// recognize compares the mark of the store with the one that it had before. With another
+// one it is empty, or was, and the directory is to be written again.
+func (b *Backend) recognize(mark string) {
+	before := b.mark.Swap(&mark)
+	if before == nil || *before == mark {
+		return
+	}
+	b.log.Error("the job store has lost its jobs: it was emptied (FLUSHALL, FLUSHDB), came back without its data, or is another server; "+
+		"what waited is gone, and what runs cannot be settled any more", "namespace", b.config.Namespace)
+	b.queues.mu.RLock()
+	defer b.queues.mu.RUnlock()
+	for _, q := range b.queues.queues {
+		if q.checked.Load() != 0 {
+			q.checked.Store(1) // long ago
+		}
+	}
 }
 
 // SignOff implements backend.Directory.
@@ -126,7 +147,7 @@ func (b *Backend) Listen(ctx context.Context, deliver func(backend.Command)) err
 	defer cancel(nil)
 	defer context.AfterFunc(b.ctx, func() { cancel(backend.ErrClosed) })()
 
-	pause := 50 * time.Millisecond
+	pause, warned := 50*time.Millisecond, false
 	for {
 		err := b.listen(ctx, deliver, func() { pause = 50 * time.Millisecond })
 		if ctx.Err() != nil {
@@ -134,6 +155,10 @@ func (b *Backend) Listen(ctx context.Context, deliver func(backend.Command)) err
 				return b.fail("listen", "", backend.ErrClosed)
 			}
 			return ctx.Err()
+		}
+		if errors.Is(classify(err), backend.ErrDenied) && !warned {
+			warned = true
+			b.log.Warn("commands cannot be heard, so to cancel a running job takes until its lease is renewed", "channel", b.channel(), "error", err)
 		}
 		b.log.Debug("listening for commands was interrupted", "error", err)
 		timer := time.NewTimer(pause)
@@ -149,7 +174,7 @@ func (b *Backend) Listen(ctx context.Context, deliver func(backend.Command)) err
 // listen listens on one connection until it fails or ctx ends.
 func (b *Backend) listen(ctx context.Context, deliver func(backend.Command), ok func()) error {
 	track := b.hub.tracker()
-	client := b.derive.client(2, track)
+	client := b.derive.client(2, track, hook{})
 	defer func() { _ = client.Close() }()
 	defer context.AfterFunc(ctx, track.cut)()
 	sub := client.Subscribe(ctx, b.channel())

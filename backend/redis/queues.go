@@ -81,7 +81,7 @@ func (q *queue) tagOf(id string) *tag {
 		return q.tags[0]
 	}
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(id))
+	_, _ = h.Write([]byte(backend.ShardKey(id)))
 	return q.tags[h.Sum32()%uint32(len(q.tags))]
 }
 

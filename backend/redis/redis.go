@@ -78,6 +78,8 @@ type Backend struct {
 	process  string
 	plans    plans
 	carriers carriers
+	// mark is that of the store, as a worker last saw it.
+	mark atomic.Pointer[string]
 
 	closed  atomic.Bool
 	ctx     context.Context
@@ -138,9 +140,10 @@ func New(client goredis.UniversalClient, config Config) (*Backend, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
+	b.log = slog.New(guardedHandler{b.log.Handler()})
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.hub = newHub(config.Timeout)
-	b.client = derive.client(poolSize, b.hub.tracker())
+	b.client = derive.client(poolSize, b.hub.tracker(), hook{repeats: true})
 	b.waiters = map[*waiter]struct{}{}
 	return b, nil
 }

@@ -327,7 +327,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 			}
 		}
 		r, ok := answer.([]any)
-		if err == nil && (!ok || len(r) != 4) {
+		if err == nil && (!ok || len(r) != 5) {
 			err = fmt.Errorf("%w: the sweep was answered by %T", backend.ErrUnavailable, answer)
 		}
 		if err != nil {
@@ -338,6 +338,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		reply.Reclaimed += int(asInt(r[0]))
 		reply.Trimmed += int(asInt(r[1]))
 		reply.More = reply.More || asInt(r[2]) == 1
+		reply.Schedules += uint64(asInt(r[4]))
 		keys, _ := r[3].([]any)
 		for _, key := range keys {
 			reply.Blocked = append(reply.Blocked, asString(key))

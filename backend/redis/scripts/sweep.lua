@@ -3,11 +3,12 @@
 -- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell
 -- USES     base clock bell waiting promote history final grace reclaim
 -- ARGV     duration in ms, retention, then keys
--- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait
+-- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait,
+--          how often schedules have changed
 -- COST     O(what it finds), at most 1000 of each, and O(keys)
 local duration = tonumber(ARGV[1])
 RETENTION = ARGV[2]
-local meta = call('HMGET', META, 'beat', 'grace')
+local meta = call('HMGET', META, 'beat', 'grace', 'schedules')
 call('HDEL', META, '') -- a first write that a full store allows, after which it allows all
 
 local reclaimed, more = 0, 0
@@ -36,4 +37,4 @@ for i = 3, #ARGV do
     keys[#keys + 1] = key
   end
 end
-return { reclaimed, trimmed, more, keys }
+return { reclaimed, trimmed, more, keys, tonumber(meta[3] or 0) }
