@@ -31,14 +31,20 @@ type executor struct {
 	settler  *actor.PID
 }
 
+// forSlot makes an executor like e for a slot.
+func (e executor) forSlot(s *slot) actor.Actor {
+	e.slot = s
+	e.work = func() { e.run.execute(e.workshop, e.back) }
+	e.back = e.returned
+	return &e
+}
+
 func (e *executor) Receive(c actor.Context) {
 	switch c.Message().(type) {
 	case *actor.Started:
 		if !registered(c) {
 			return // revived by a restart that came after its stop
 		}
-		e.work = func() { e.run.execute(e.workshop, e.back) }
-		e.back = e.returned
 		e.slot.attach(c.Self())
 		e.advance(c)
 	case *actor.Stopped:

@@ -89,11 +89,7 @@ func (p *pool) spawn(c actor.Context, s *slot) {
 	if s.relay.dispatcher == nil {
 		s.relay.dispatcher = p.counsel.dispatch
 	}
-	begin := func() actor.Actor {
-		e := p.executor
-		e.slot = s
-		return &e
-	}
+	begin := func() actor.Actor { return p.executor.forSlot(s) }
 	if _, err := c.SpawnNamed(props(&s.relay, begin), s.name()); err != nil {
 		p.post.after(p.retry.Delay(1), c.Self(), &respawn{s})
 	}
@@ -164,7 +160,7 @@ func (p *pool) resize(c actor.Context, n int) {
 // what that decides: a strategy that blocks keeps its own executors, and not the pool.
 func (p *pool) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID,
 	statistics *actor.RestartStatistics, reason, message any) {
-	g := &guard{pool: p, inner: supervisor, failed: child, children: append([]*actor.PID(nil), supervisor.Children()...)}
+	g := &guard{pool: p, inner: supervisor, failed: child}
 	p.roster.setSuspended(child, true)
 	if !g.open() {
 		g.StopChildren(child)
