@@ -191,6 +191,18 @@ func (f *faulty) Sweep(ctx context.Context, request backend.SweepRequest) (backe
 	return ask(ctx, f, "sweep", func() (backend.SweepReply, error) { return f.Backend.Sweep(ctx, request) })
 }
 
+func (f *faulty) PutSchedule(ctx context.Context, schedule backend.Schedule) (backend.Schedule, error) {
+	return ask(ctx, f, "put schedule", func() (backend.Schedule, error) { return f.Backend.PutSchedule(ctx, schedule) })
+}
+
+func (f *faulty) Schedules(ctx context.Context, query backend.SchedulesQuery) (backend.SchedulesPage, error) {
+	return ask(ctx, f, "schedules", func() (backend.SchedulesPage, error) { return f.Backend.Schedules(ctx, query) })
+}
+
+func (f *faulty) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickReply, error) {
+	return ask(ctx, f, "tick", func() (backend.TickReply, error) { return f.Backend.Tick(ctx, ticks) })
+}
+
 func (f *faulty) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
 	return f.do(ctx, "announce", func() error { return f.Backend.Announce(ctx, worker, ttl) })
 }

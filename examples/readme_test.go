@@ -3,8 +3,10 @@ package examples_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +19,9 @@ import (
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
-	"github.com/caddis-go/caddis/backend/memory"
+	_ "github.com/caddis-go/caddis/backend/memory"
 	"github.com/caddis-go/caddis/backend/redis"
+	"github.com/caddis-go/caddis/backend/sqlite"
 	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/jobs/encrypt"
 	"github.com/caddis-go/caddis/jobs/jobstest"
@@ -37,6 +40,18 @@ type welcomer struct{ welcomed chan int64 }
 func (m *welcomer) Welcome(_ context.Context, user int64) error {
 	m.welcomed <- user
 	return nil
+}
+
+type Report struct {
+	Of string `json:"of"`
+}
+
+func (Report) Kind() string { return "report" }
+
+func schedule(registry *jobs.Registry) {
+	jobs.Schedule(registry, "nightly", jobs.Cron("30 2 * * *", "Europe/Berlin"), Report{Of: "orders"})
+	jobs.Schedule(registry, "refresh", jobs.Every(5*time.Minute), Report{Of: "stock"},
+		jobs.Overlap(backend.OverlapSkip), jobs.CatchUpLast(), jobs.Jitter(30*time.Second))
 }
 
 func newRegistry(mailer *welcomer) *jobs.Registry {
@@ -114,6 +129,16 @@ func openRedis() (*redis.Backend, error) {
 	return store, err
 }
 
+type libraryLog struct{}
+
+func (libraryLog) Printf(ctx context.Context, format string, args ...any) {
+	slog.InfoContext(ctx, fmt.Sprintf(format, args...), "source", "go-redis")
+}
+
+func init() {
+	goredis.SetLogger(libraryLog{})
+}
+
 func encrypted(secret []byte) error {
 	key, err := encrypt.NewKey("2026-03", secret) // 32 random bytes
 	if err != nil {
@@ -139,13 +164,97 @@ func TestWelcome(t *testing.T) {
 	report.RequireCompleted(t)
 }
 
-// What the documents show works, and is not only compiled.
+// openShop is the beginning of an application that keeps its jobs in its database.
+func openShop(use func(db *sql.DB, store *sqlite.Backend) error) error {
+	db, err := sql.Open("sqlite", "file:shop.db?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
+	if err != nil {
+		return err
+	}
+	store, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	defer store.Close()
+	return use(db, store)
+}
+
+func signUpTx(ctx context.Context, db *sql.DB, client *jobs.Client) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, `INSERT INTO users (id) VALUES (42)`); err != nil {
+		return err
+	}
+	if _, err := client.EnqueueTx(ctx, tx, Welcome{UserID: 42}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func welcomeTx(registry *jobs.Registry, db *sql.DB) {
+	jobs.Handle(registry, func(ctx context.Context, job *jobs.Job[Welcome]) error {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if _, err := tx.ExecContext(ctx, `UPDATE users SET welcomed = 1 WHERE id = ?`, job.Args.UserID); err != nil {
+			return err
+		}
+		if err := job.CompleteTx(ctx, tx); err != nil {
+			return err // the lease was lost, or the store is away: nothing is done
+		}
+		return tx.Commit()
+	})
+}
+
+func TestTheCodeOfTheApplicationsDatabaseWorks(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, openShop(func(db *sql.DB, store *sqlite.Backend) error {
+		_, err := db.ExecContext(t.Context(), `CREATE TABLE users (id INTEGER PRIMARY KEY, welcomed INTEGER)`)
+		require.NoError(t, err)
+		registry := jobs.NewRegistry()
+		welcomeTx(registry, db)
+		system, err := caddis.New(caddis.Config{Backend: store, Registry: registry})
+		require.NoError(t, err)
+		require.NoError(t, system.Start(t.Context()))
+		require.NoError(t, signUpTx(t.Context(), db, system.Client()))
+		require.Error(t, signUpTx(t.Context(), db, system.Client()), "the user is there already, and no second job")
+		require.Eventually(t, func() bool {
+			q, err := system.Client().Queue(t.Context(), jobs.DefaultQueue)
+			require.NoError(t, err)
+			return q.Completed == 1
+		}, 20*time.Second, 10*time.Millisecond)
+		var welcomed int
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT welcomed FROM users WHERE id = 42`).Scan(&welcomed))
+		require.Equal(t, 1, welcomed)
+		return stop(t.Context(), system)
+	}))
+}
+
+// What the documents show works, and is not only compiled, on each store that needs
+// no server.
 func TestTheCodeOfTheReadmeWorks(t *testing.T) {
 	t.Parallel()
+	for name, url := range map[string]string{
+		"memory": "memory:", "sqlite": "sqlite:" + filepath.Join(t.TempDir(), "jobs.db"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, err := backend.Open(url)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, store.Close()) }()
+			useReadme(t, store)
+		})
+	}
+}
+
+func useReadme(t *testing.T, store backend.Backend) {
+	t.Helper()
 	mailer := &welcomer{welcomed: make(chan int64, 1)}
-	store, err := memory.New(memory.Config{})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, store.Close()) }()
 	registry := newRegistry(mailer)
 	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: registry})
 	require.NoError(t, err)
@@ -203,7 +312,7 @@ func TestTheDocumentsShowCodeThatCompiles(t *testing.T) {
 		for _, part := range strings.Split(string(text), "```go\n")[1:] {
 			block, _, closed := strings.Cut(part, "```")
 			require.True(t, closed, name)
-			require.Contains(t, compiled, flat(block), "%s has code that is compiled nowhere", name)
+			require.True(t, strings.Contains(compiled, flat(block)), "%s has code that is compiled nowhere:\n%s", name, block)
 			blocks++
 		}
 	}

@@ -77,8 +77,20 @@ func cutting(t *testing.T) (*redis.Backend, *cutter) {
 	// Scripts and queues are known before the first fault.
 	_, err := store.Enqueue(context.Background(), ids("warm-", 0, 1))
 	require.NoError(t, err)
-	finish(t, store, "warm", lease(t, store, "warm", 1), backend.OutcomeCompleted)
+	finish(t, store, "warm", lease(t, store, "warm", 1), backend.OutcomeReleased)
+	finish(t, store, "warmer", lease(t, store, "warmer", 1), backend.OutcomeCompleted)
+	_, err = store.Enqueue(context.Background(), fresh(ids("warm-", 1, 1)))
+	require.NoError(t, err)
+	finish(t, store, "warmest", lease(t, store, "warmest", 1), backend.OutcomeCompleted)
 	return store, c
+}
+
+// fresh has jobs take the common path.
+func fresh(jobs []backend.NewJob) []backend.NewJob {
+	for i := range jobs {
+		jobs[i].Fresh = true
+	}
+	return jobs
 }
 
 func lease(t testing.TB, store backend.Backend, worker string, n int) []backend.Lease {
@@ -109,16 +121,23 @@ func finish(t testing.TB, store backend.Backend, worker string, leases []backend
 // succeeded.
 func TestAnEnqueueWhoseReplyIsLostStoresOnceAndReportsNoDuplicate(t *testing.T) {
 	t.Parallel()
-	store, c := cutting(t)
-	c.armed.Store(2)
-	receipts, err := store.Enqueue(context.Background(), ids("a-", 0, 3))
-	require.NoError(t, err)
-	require.EqualValues(t, 2, c.lost.Load())
-	for _, r := range receipts {
-		require.False(t, r.Existing, r.ID)
-		require.Equal(t, backend.StateWaiting, r.State)
+	for name, jobs := range map[string][]backend.NewJob{
+		"the common path": fresh(ids("a-", 0, 3)), "ids that others may hold": ids("a-", 0, 3),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, c := cutting(t)
+			c.armed.Store(2)
+			receipts, err := store.Enqueue(context.Background(), jobs)
+			require.NoError(t, err)
+			require.EqualValues(t, 2, c.lost.Load())
+			for _, r := range receipts {
+				require.False(t, r.Existing, r.ID)
+				require.Equal(t, backend.StateWaiting, r.State)
+			}
+			require.Len(t, lease(t, store, "w", 10), 3)
+		})
 	}
-	require.Len(t, lease(t, store, "w", 10), 3)
 }
 
 func TestALeaseWhoseReplyIsLostHandsOutTheSameJobsAgain(t *testing.T) {

@@ -32,6 +32,8 @@ type tag struct {
 	// was; unknown if it is negative.
 	left   atomic.Int64
 	seenAt atomic.Int64
+	// common is whether the next lease may take the common path.
+	common atomic.Bool
 	// spoiltAt is when the log last said that the tag cannot be read.
 	spoiltAt atomic.Int64
 }
@@ -232,10 +234,10 @@ func (b *Backend) readOrAdd(ctx context.Context, queues []*queue) (stored []any,
 			}
 			stored, failed = read.Result()
 		})
-		if err == nil {
-			err = failed
+		if err != nil {
+			return nil, err // what was asked may still be answered
 		}
-		if err != nil || !slices.Contains(stored, nil) {
+		if err = failed; err != nil || !slices.Contains(stored, nil) {
 			break
 		}
 		asked = true

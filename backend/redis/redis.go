@@ -219,8 +219,13 @@ func (b *Backend) run(ctx context.Context, calls ...*call) error {
 	for _, c := range calls {
 		size := 0
 		for _, arg := range c.args {
-			if s, ok := arg.(string); ok {
-				size += len(s)
+			switch arg := arg.(type) {
+			case string:
+				size += len(arg)
+			case *string:
+				size += len(*arg)
+			case []byte:
+				size += len(arg)
 			}
 		}
 		if size >= large {

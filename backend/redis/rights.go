@@ -24,11 +24,14 @@ var (
 		commands: []string{"hsetnx", "hmget"},
 	}
 	working = role{
-		verbs:    []string{"rights", "lease", "settle", "renew", "sweep", "ring", "announce"},
+		verbs:    []string{"rights", "lease", "settle", "renew", "sweep", "ring", "announce", "put_schedule", "schedules", "tick"},
 		commands: []string{"hsetnx", "hmget", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
 	}
 	operating = role{
-		verbs:    []string{"cancel", "retry", "delete", "run_now", "pause", "resume", "job", "jobs", "queue", "workers"},
+		verbs: []string{
+			"cancel", "retry", "delete", "run_now", "pause", "resume", "job", "jobs", "queue", "workers",
+			"put_schedule", "delete_schedule", "schedules", "tick",
+		},
 		commands: []string{"hsetnx", "hmget", "hget", "hgetall", "publish"},
 	}
 )

@@ -78,9 +78,9 @@ func readAnchor(x executor) (a anchor, err error) {
 }
 
 // readNow tells the time to who does not write.
-func readNow(x executor) (int64, error) {
+func (b *Backend) readNow(x executor) (int64, error) {
 	a, err := readAnchor(x)
-	return a.read(readClocks()), err
+	return a.read(b.clocks()), err
 }
 
 // tick reads the clock for a transaction that may write.
@@ -89,10 +89,10 @@ func (t *txn) tick() error {
 	if err != nil {
 		return err
 	}
-	next, leap, changed := a.adjust(readClocks())
-	t.now = next.time
+	now := t.store.clocks()
+	next, leap, changed := a.adjust(now)
+	t.now = next.read(now)
 	if !changed {
-		t.now = a.read(readClocks())
 		return nil
 	}
 	t.anchor = &next

@@ -5,8 +5,8 @@ package lab_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,41 +93,38 @@ func TestAnOperatorsVerbThatIsCutMayBeRepeated(t *testing.T) {
 		return func() error { return verb(ctx, queue) }
 	}
 	table := []struct {
-		// request is what lab.Verbs calls it: resume has the keys of ring.
+		// request is what lab.Verbs calls it: delete has the keys of cancel.
 		request string
 		call    func() error
 		want    []backend.State
 		// again is what a call says whose effect is there already.
 		again error
+		// cuts is how many cuts the caller hears of: what may be repeated is, once.
+		cuts int
 	}{
 		{"enqueue", func() error {
 			_, err := store.Enqueue(ctx, []backend.NewJob{{Delay: time.Hour, Job: backend.Job{ID: "a", Queue: queue, Kind: "k"}}})
 			return err
-		}, []backend.State{backend.StateScheduled}, nil},
-		{"run_now", act(store.RunNow), []backend.State{backend.StateWaiting}, nil},
-		{"cancel", act(store.Cancel), []backend.State{backend.StateCancelled}, nil},
-		{"retry", act(store.Retry), []backend.State{backend.StateWaiting}, backend.ErrState},
-		{"pause", onQueue(store.Pause), []backend.State{backend.StateWaiting}, nil},
-		{"resume", onQueue(store.Resume), []backend.State{backend.StateWaiting}, nil},
-		{"job", func() error { _, err := store.Job(ctx, queue, "a"); return err }, []backend.State{backend.StateWaiting}, nil},
+		}, []backend.State{backend.StateScheduled}, nil, 1},
+		{"run_now", act(store.RunNow), []backend.State{backend.StateWaiting}, nil, 1},
+		{"cancel", act(store.Cancel), []backend.State{backend.StateCancelled}, nil, 2},
+		{"retry", act(store.Retry), []backend.State{backend.StateWaiting}, backend.ErrState, 1},
+		{"pause", onQueue(store.Pause), []backend.State{backend.StateWaiting}, nil, 2},
+		{"resume", onQueue(store.Resume), []backend.State{backend.StateWaiting}, nil, 2},
+		{"job", func() error { _, err := store.Job(ctx, queue, "a"); return err }, []backend.State{backend.StateWaiting}, nil, 2},
 		{"jobs", func() error {
 			_, err := store.Jobs(ctx, backend.JobsQuery{Queue: queue, State: backend.StateWaiting})
 			return err
-		}, []backend.State{backend.StateWaiting}, nil},
-		{"queue", func() error { _, err := store.Queue(ctx, queue); return err }, []backend.State{backend.StateWaiting}, nil},
-		{"workers", func() error { _, err := store.Workers(ctx); return err }, []backend.State{backend.StateWaiting}, nil},
-		{"delete", act(store.Delete), nil, backend.ErrNotFound},
+		}, []backend.State{backend.StateWaiting}, nil, 2},
+		{"queue", func() error { _, err := store.Queue(ctx, queue); return err }, []backend.State{backend.StateWaiting}, nil, 2},
+		{"workers", func() error { _, err := store.Workers(ctx); return err }, []backend.State{backend.StateWaiting}, nil, 2},
+		{"cancel", act(store.Delete), nil, backend.ErrNotFound, 1},
 	}
 	for _, one := range table {
 		_ = one.call()
 	}
 	queue = "default"
 	for _, one := range table {
-		// What may be repeated is, once.
-		cuts := 2
-		if slices.Contains([]string{"run_now", "retry", "delete"}, one.request) {
-			cuts = 1
-		}
 		cut := func(trap *lab.Trap) {
 			err := one.call()
 			if one.request != "enqueue" { // which repeats by itself
@@ -141,10 +138,84 @@ func TestAnOperatorsVerbThatIsCutMayBeRepeated(t *testing.T) {
 				require.FailNow(t, "no such request was sent", one.request)
 			}
 		}
-		cut(proxy.CutBefore(one.request, cuts))
-		cut(proxy.CutAfter(one.request, cuts))
+		cut(proxy.CutBefore(one.request, one.cuts))
+		cut(proxy.CutAfter(one.request, one.cuts))
 		require.ErrorIs(t, one.call(), one.again, one.request)
 		require.Equal(t, one.want, states(), one.request)
+	}
+}
+
+func TestAVerbOfSchedulesThatIsCutMayBeRepeated(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server := redistest.Start(t, redistest.Options{})
+	proxy := lab.StartProxy(t, server.Addr)
+	store, err := backend.Open("redis://" + proxy.Addr)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	var queue string
+	at := time.UnixMilli(time.Now().UnixMilli()).Add(-time.Hour)
+	find := func() []backend.Schedule {
+		page, err := store.Schedules(ctx, backend.SchedulesQuery{Queue: queue})
+		require.NoError(t, err)
+		return page.Schedules
+	}
+	var version uint64
+	var outcome backend.TickOutcome
+	table := []struct {
+		request string
+		call    func() error
+		again   error
+	}{
+		{"put_schedule", func() error {
+			s, err := store.PutSchedule(ctx, backend.Schedule{Queue: queue, Name: "nightly", Next: at})
+			version = s.Version
+			return err
+		}, nil},
+		{"schedules", func() error {
+			_, err := store.Schedules(ctx, backend.SchedulesQuery{Queue: queue, Name: "nightly"})
+			return err
+		}, nil},
+		{"tick", func() error {
+			job := backend.NewJob{Job: backend.Job{ID: backend.TickID("nightly", at), Queue: queue, Kind: "k"}}
+			reply, err := store.Tick(ctx, []backend.Tick{{
+				Queue: queue, Name: "nightly", Version: version, At: at, Next: at.Add(time.Minute), Job: &job, Overlap: backend.OverlapSkip,
+			}})
+			if err == nil {
+				outcome = reply.Results[0].Outcome
+			}
+			return err
+		}, nil},
+		{"delete_schedule", func() error { return store.DeleteSchedule(ctx, queue, "nightly") }, backend.ErrNotFound},
+	}
+	for _, queue = range []string{"warm", "default"} {
+		for _, one := range table {
+			if queue == "warm" { // a first time, for the server to know the scripts
+				require.NoError(t, one.call())
+				continue
+			}
+			for _, cut := range []func(string, int) *lab.Trap{proxy.CutBefore, proxy.CutAfter} {
+				trap := cut(one.request, 1)
+				if err := one.call(); err != nil && !errors.Is(err, one.again) { // it may have been repeated
+					require.ErrorIs(t, err, backend.ErrUnavailable, one.request)
+				}
+				select {
+				case <-trap.Sprung:
+				default:
+					require.FailNow(t, "no such request was sent", one.request)
+				}
+			}
+			require.ErrorIs(t, one.call(), one.again, one.request)
+			if one.request == "tick" {
+				require.Equal(t, backend.TickEnqueued, outcome)
+				require.EqualValues(t, 1, find()[0].Enqueued)
+				require.Equal(t, at.Add(time.Minute).UTC(), find()[0].Next)
+			}
+		}
+		require.Empty(t, find())
+		info, err := store.Queue(ctx, queue)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, info.Counts[backend.StateWaiting])
 	}
 }
 

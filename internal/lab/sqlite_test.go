@@ -3,7 +3,11 @@
 package lab_test
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,4 +87,39 @@ func TestAProcessThatIsPausedHoldsUpNobodyForLongAndItsLateSettlementsAreRefused
 	}
 	s.settle()
 	t.Logf("%d pauses; the workers report %d leases as lost", pauses, s.lost)
+}
+
+func TestAnIdleProcessWritesNothingToTheFile(t *testing.T) {
+	t.Parallel()
+	url := inFile(t)
+	lab.Fill(t, url, 10, func(int) lab.Task { return lab.Task{Milliseconds: 1} })
+	settings := lab.Settings{
+		URL: url, Journal: filepath.Join(t.TempDir(), "journal"), Concurrency: 10, Lease: 600 * time.Millisecond, Grace: 5 * time.Second,
+	}
+	w := lab.StartWorker(t, settings)
+	require.Eventually(t, func() bool { return lab.Active(lab.Counts(t, url)) == 0 }, 30*time.Second, 50*time.Millisecond)
+	path := strings.TrimPrefix(url, "sqlite:")
+	state := func() (all [2]string) {
+		for i, name := range []string{path, path + "-wal"} {
+			text, err := os.ReadFile(name)
+			require.NoError(t, err)
+			info, err := os.Stat(name)
+			require.NoError(t, err)
+			sum := sha256.Sum256(text)
+			all[i] = fmt.Sprintf("%x at %v", sum[:4], info.ModTime())
+		}
+		return all
+	}
+	// What was written is brought to its place for a while.
+	before := state()
+	require.Eventually(t, func() bool {
+		pause(time.Second)
+		was := before
+		before = state()
+		return was == before
+	}, 30*time.Second, time.Millisecond, "it goes on writing")
+	pause(15 * settings.Lease / 3) // the keeper has its beat every third of a lease
+	require.Equal(t, before, state())
+	s := &scene{t: t, settings: settings}
+	s.dismiss(w)
 }

@@ -111,10 +111,14 @@ func (c *codec) parse(data []byte) (key Key, nonce, sealed []byte, err error) {
 	if len(data) == 0 || data[0] != mark {
 		return Key{}, nil, nil, &openError{ErrFormat, "it is not encrypted by this codec, as it does not begin with its mark"}
 	}
-	if len(data) < 2 || len(data) < 2+int(data[1])+nonceSize+tagSize {
+	length := 0
+	if len(data) > 1 {
+		length = int(data[1])
+	}
+	if len(data) < 2+length+nonceSize+tagSize {
 		return Key{}, nil, nil, &openError{ErrFormat, fmt.Sprintf("it is cut off: %d bytes are too few", len(data))}
 	}
-	name, rest := data[2:2+data[1]], data[2+data[1]:]
+	name, rest := data[2:2+length], data[2+length:]
 	if !validName(name) {
 		return Key{}, nil, nil, &openError{ErrFormat, "it has no valid name of a key"}
 	}

@@ -131,6 +131,7 @@ func TestWhatCannotBeDecryptedSaysWhyWithoutAPieceOfTheData(t *testing.T) {
 		"plain":           {c, payload, []byte(`{"card":"4111"}`), ErrFormat, "it is not encrypted by this codec"},
 		"cut off":         {c, payload, good[:20], ErrFormat, "it is cut off: 20 bytes are too few"},
 		"one byte":        {c, payload, good[:1], ErrFormat, "it is cut off: 1 bytes are too few"},
+		"long name":       {c, payload, append([]byte{mark, 255}, make([]byte, 300)...), ErrFormat, "it has no valid name of a key"},
 		"no name of keys": {c, payload, append([]byte{mark, 0}, good[2:]...), ErrFormat, "it has no valid name of a key"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -202,7 +203,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	k, err := NewKey("new", []byte("SECRETSECRETSECRETSECRETSECRET32"))
 	require.NoError(t, err)
 	c := newCodec(t, k)
-	asJSON, err := json.Marshal(k)
+	asJSON, err := json.Marshal(struct{ Key any }{k})
 	require.NoError(t, err)
 
 	all := fmt.Sprintf("%v %+v %#v %s %q %s %v %+v %s", k, k, k, k, k, asJSON, c, c, []Key{k})
@@ -224,6 +225,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(good[:len(good)-1])
 	f.Add(seal(f, newCodec(f, key(f, "old")), payload))
 	f.Add([]byte{mark, 255})
+	f.Add(append([]byte{mark, 255}, make([]byte, 300)...))
 	f.Add([]byte(`{"card":"4111"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var back map[string]string

@@ -24,7 +24,7 @@ type Key struct {
 // "head -c 32 /dev/urandom"; a password is none.
 func NewKey(name string, secret []byte) (Key, error) {
 	if !validName(name) {
-		return Key{}, fmt.Errorf("encrypt: the name of the key is %.80q; give 1 to %d letters, digits and _ - . :", name, maxNameLength)
+		return Key{}, fmt.Errorf("encrypt: the name of the key is %.80q; give 1 to %d letters, digits or any of \"_-.:\"", name, maxNameLength)
 	}
 	if len(secret) != KeySize {
 		return Key{}, fmt.Errorf("encrypt: the secret of the key %q has %d bytes, it needs %d random ones", name, len(secret), KeySize)

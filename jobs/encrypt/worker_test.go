@@ -36,6 +36,7 @@ func handle(codecs ...jobs.Codec) *jobs.Registry {
 		options = append(options, jobs.WithCodec(codec))
 	}
 	registry := jobs.NewRegistry(options...)
+	jobs.Declare[Refund](registry)
 	jobs.Handle(registry, func(_ context.Context, job *jobs.Job[Payout]) error {
 		if err := job.Progress("half of " + job.Args.IBAN); err != nil {
 			return err

@@ -15,7 +15,11 @@ local reclaimed, more = 0, 0
 if duration > 0 then
   local grace, stale, changed = graceof(meta[1], meta[2], duration)
   if stale or changed then leavebeat(grace, changed) end
-  if grace <= now then reclaimed = reclaim(1000) end
+  if grace <= now then
+    local full
+    reclaimed, full = reclaim(1000)
+    if full then more = 1 end
+  end
 end
 local moved = promote(1000)
 local trimmed = 0
@@ -24,7 +28,7 @@ for _, state in ipairs({ 'completed', 'cancelled', 'dead' }) do
   trimmed = trimmed + n
   if full then more = 1 end
 end
-if reclaimed == 1000 or moved == 1000 then more = 1 end
+if moved == 1000 then more = 1 end
 if reclaimed > 0 or moved > 0 then ring() end
 local keys = {}
 for i = 3, #ARGV do

@@ -22,6 +22,7 @@ local function enqueue(id, level, due, body)
     call('RPUSH', W[level], id)
   end
   call('HSET', JOBS, id, header .. body)
+  rare()
   ring()
 end
 

@@ -12,6 +12,7 @@ local function cancel(id)
   end
   if state == 'scheduled' then
     call('ZREM', SCHEDULED, id)
+    rare()
   elseif state == 'blocked' then
     unblock(id, value)
   else
