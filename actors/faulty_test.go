@@ -137,6 +137,12 @@ func (f *faulty) settles() []backend.SettleRequest {
 	return append([]backend.SettleRequest(nil), f.sets...)
 }
 
+func (f *faulty) sweeps() []backend.SweepRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]backend.SweepRequest(nil), f.sweep...)
+}
+
 func (f *faulty) do(ctx context.Context, verb string, call func() error) error {
 	f.mu.Lock()
 	f.calls[verb] = append(f.calls[verb], time.Now())

@@ -20,6 +20,7 @@ type plan struct {
 	// that comes late from a new one.
 	number uint64
 	shares map[*tag]int
+	again  bool // the call was made before
 }
 
 // plans remembers the last plan of each worker of this process.
@@ -44,6 +45,7 @@ func (p *plans) share(request *backend.LeaseRequest, queues []*queue) plan {
 		if request.Max == 0 {
 			last.shares = nil // what has not been taken is not to be taken any more
 		}
+		last.again = true
 		return last
 	}
 	shares := map[*tag]int{}
@@ -68,7 +70,7 @@ func (p *plans) share(request *backend.LeaseRequest, queues []*queue) plan {
 		p.last = map[string]plan{}
 	}
 	p.number++
-	fresh := plan{request.Token, p.number, shares}
+	fresh := plan{token: request.Token, number: p.number, shares: shares}
 	p.last[request.Worker] = fresh
 	return fresh
 }
@@ -190,7 +192,7 @@ func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, pa
 	if request.Max > 0 {
 		ahead = share * request.Ahead / request.Max
 	}
-	if part == 1 && share > 0 && t.common.Load() {
+	if part == 1 && share > 0 && !plan.again && t.common.Load() {
 		c := t.call(leaseCommon, "l:"+request.Worker, 6)
 		c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), share, request.Duration.Milliseconds(), ahead)
 		return c
@@ -219,6 +221,9 @@ func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest,
 	}
 	var whole []*call
 	for i, t := range tags {
+		if _, err := calls[i].result(); err != nil && !spoilt(err) {
+			return nil, b.fail("lease", t.queue, err)
+		}
 		if t.rare(calls[i]) {
 			calls[i] = b.leaseCall(t, request, plan, part, keys, exact)
 			whole = append(whole, calls[i])

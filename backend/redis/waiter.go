@@ -183,18 +183,25 @@ func (w *waiter) leaseAtTheBell(ctx context.Context, request *backend.LeaseReque
 		w.forsake(client)
 	}
 
-	if t.rare(c) || goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
-		return w.b.Lease(ctx, *request)
+	var err error
+	if goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
+		err = w.b.run(ctx, c)
 	}
-	shot, err := w.b.look(t, c)
-	if popErr := pop.Err(); popErr != nil && !errors.Is(popErr, goredis.Nil) && (err != nil || len(shot.ids) == 0) {
+	if err == nil && t.rare(c) {
+		reply, err = w.b.Lease(ctx, *request)
+	} else if err == nil {
+		var shot *shot
+		if shot, err = w.b.look(t, c); err == nil {
+			shot.merge(&reply, t)
+			finish(&reply, request, w.tags)
+		}
+	}
+	if popErr := pop.Err(); popErr != nil && !errors.Is(popErr, goredis.Nil) && (err != nil || len(reply.Leases) == 0) {
 		err = popErr // it came first; and who did not wait would ask again at once
 	}
 	if err != nil {
-		return reply, err
+		return backend.LeaseReply{}, err
 	}
-	shot.merge(&reply, t)
-	finish(&reply, request, w.tags)
 	return reply, nil
 }
 
