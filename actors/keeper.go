@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -32,6 +33,7 @@ type keeper struct {
 	post    *post
 	bell    *progressBell
 	fetcher *actor.PID
+	ticker  *actor.PID
 
 	leases, progress batches[*run]
 	house            chores
@@ -70,9 +72,10 @@ type (
 		err     error
 	}
 	houseKept struct {
-		by      *keeper
-		blocked []string
-		err     error
+		by        *keeper
+		blocked   []string
+		schedules uint64
+		err       error
 	}
 	commanded struct{ backend.Command }
 	hurry     struct{}
@@ -105,7 +108,7 @@ func newKeeper(t *tree) *keeper {
 	const lease = 300 // about what queue, id and token take
 	k := &keeper{
 		config: &t.config, worker: t.worker, started: t.started, status: t.status, line: t.line, ledger: t.ledger,
-		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher,
+		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher, ticker: t.ticker,
 		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
 		progress: batches[*run]{count: renewCount, bytes: progressBytes,
 			weigh: func(r *run) int { return lease + len(r.newestProgress()) }},
@@ -288,7 +291,7 @@ func (k *keeper) keepHouse(c actor.Context) {
 		if swept.Reclaimed > 0 {
 			k.config.Logger.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
 		}
-		answer.blocked = swept.Blocked
+		answer.blocked, answer.schedules = swept.Blocked, swept.Schedules
 		return errors.Join(sweepErr, k.line.store.Announce(ctx, record, k.config.Lease))
 	}, func(err error) {
 		answer.err = err
@@ -312,6 +315,9 @@ func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 	if len(m.blocked) > 0 {
 		c.Send(k.fetcher, &blockedKeys{m.blocked})
 	}
+	if m.schedules != 0 {
+		c.Send(k.ticker, &schedulesSeen{m.schedules})
+	}
 	if m.err == nil {
 		k.house.due, k.house.tries = false, tries{}
 		return
@@ -322,7 +328,14 @@ func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 
 // command learns from the store about a job that is to be cancelled.
 func (k *keeper) command(command backend.Command) {
-	if command.Verb != backend.CommandCancel {
+	switch command.Verb {
+	case backend.CommandSchedule:
+		if slices.Contains(k.config.Queues, command.Queue) {
+			k.post.send(k.ticker, &schedulesChanged{})
+		}
+		return
+	case backend.CommandCancel:
+	default:
 		return
 	}
 	for _, r := range k.ledger.renewable() {

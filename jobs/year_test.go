@@ -103,7 +103,7 @@ func ticker(ctx context.Context, t require.TestingT, store backend.Backend, queu
 			require.NoError(t, info.Err)
 			if tick, due := info.Tick(page.Now); due {
 				ticks = append(ticks, tick)
-			} else if info.Next.Before(next) && !info.Next.IsZero() {
+			} else if info.Next.Before(next) && !info.Next.IsZero() && !info.Paused {
 				next = info.Next
 			}
 		}
