@@ -65,11 +65,6 @@ func (b *Backend) fail(op, queue, id string, err error) error {
 	return &backend.Error{Op: op, Queue: queue, ID: id, Err: classify(err)}
 }
 
-// unknown is the error of a call that was left while it was under way.
-func unknown(ctx context.Context) error {
-	return fmt.Errorf("%w: %w", backend.ErrUnavailable, context.Cause(ctx))
-}
-
 func reject(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{backend.ErrRejected}, args...)...)
 }

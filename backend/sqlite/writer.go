@@ -50,9 +50,9 @@ type call struct {
 	beside func(c *connection) error
 	err    error
 	done   chan struct{}
-	// begun is guarded by the writer's mutex: from then on the call cannot be
-	// withdrawn.
-	begun bool
+	// begun and withdrawn are guarded by the writer's mutex. Begun is set while a
+	// transaction runs the call, which then cannot be withdrawn.
+	begun, withdrawn bool
 }
 
 // maxGroup bounds the jobs in a transaction, so that no call waits long for others.
@@ -93,7 +93,9 @@ func (w *writer) await(ctx context.Context, c *call) error {
 		if w.withdraw(c) {
 			return ctx.Err()
 		}
-		return unknown(ctx)
+		// It works with what is the caller's. It has the lock and takes no long time.
+		<-c.done
+		return c.err
 	}
 }
 
@@ -115,19 +117,36 @@ func (w *writer) turn(patient bool) (ran bool) {
 	return ran
 }
 
+// withdraw takes a call back that is not running: it has no effect, now and later.
 func (w *writer) withdraw(c *call) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c.begun {
-		return false
+	c.withdrawn = !c.begun
+	if i := slices.Index(w.queued, c); i >= 0 && c.withdrawn {
+		w.queued = slices.Delete(w.queued, i, i+1)
 	}
-	for i := range w.queued {
-		if w.queued[i] == c {
-			w.queued = append(w.queued[:i], w.queued[i+1:]...)
-			break
+	return c.withdrawn
+}
+
+// begin marks those of some calls that are to be run now, and returns them.
+func (w *writer) begin(group []*call) (present []*call) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range group {
+		if c.begun = !c.withdrawn; c.begun {
+			present = append(present, c)
 		}
 	}
-	return true
+	return present
+}
+
+// pause undoes begin for calls that are to be run again.
+func (w *writer) pause(group []*call) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range group {
+		c.begun = false
+	}
 }
 
 // take returns the calls for one transaction.
@@ -137,7 +156,6 @@ func (w *writer) take() []*call {
 	n, weight := 0, 0
 	for n < len(w.queued) && (n == 0 || weight+w.queued[n].weight <= maxGroup) {
 		weight += w.queued[n].weight
-		w.queued[n].begun = true
 		n++
 	}
 	group := w.queued[:n:n]
@@ -173,9 +191,7 @@ func (w *writer) putBack(group []*call) {
 		}
 		return
 	}
-	for _, c := range group {
-		c.begun = false
-	}
+	group = slices.DeleteFunc(group, func(c *call) bool { return c.withdrawn })
 	w.queued = append(group, w.queued...)
 }
 
@@ -196,7 +212,9 @@ func (w *writer) runBeside(group []*call) []*call {
 		if c.beside == nil {
 			return false
 		}
-		c.err = c.beside(w.store.file.conn)
+		if len(w.begin([]*call{c})) > 0 {
+			c.err = c.beside(w.store.file.conn)
+		}
 		close(c.done)
 		return true
 	})
@@ -276,12 +294,18 @@ func (w *writer) transact(group []*call) (t *txn, err error) {
 	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
 		return nil, err
 	}
+	present := w.begin(group)
+	defer func() {
+		if err != nil {
+			w.pause(present)
+		}
+	}()
 	t, err = newTxn(b, c)
 	if err == nil {
 		err = t.excuse()
 	}
-	for i := 0; i < len(group) && err == nil; i++ {
-		err = group[i].run(t)
+	for i := 0; i < len(present) && err == nil; i++ {
+		err = present[i].run(t)
 	}
 	if err == nil {
 		err = t.flush()
