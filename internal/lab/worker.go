@@ -111,6 +111,7 @@ func (silence) Printf(context.Context, string, ...any) {}
 
 func workerMain(text string) int {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	slog.SetDefault(logger) // of stores that are opened by their URL
 	var s Settings
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		logger.Error("settings", "error", err)
