@@ -37,7 +37,8 @@ const fresh = 100 * time.Millisecond
 
 // share answers the plan of a request. The first queue that may have jobs gets
 // all, divided between its shards; what it cannot give, the others are asked
-// for in a second round.
+// for in a second round. More rounds follow where jobs are so large that a script ends
+// before it has handed out what it was asked for.
 func (p *plans) share(request *backend.LeaseRequest, queues []*queue) plan {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,30 +106,26 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 	plan := b.plans.share(&request, queues)
 	keys := unblocks(&request)
 
-	shots, err := b.leaseRound(ctx, &request, plan, 1, tags, keys)
-	if err != nil {
-		return backend.LeaseReply{}, err
-	}
-	total, repeated := 0, false
-	var rest []*tag
-	for i, shot := range shots {
-		total += len(shot.ids)
-		repeated = repeated || shot.repeated
-		if shot.left > 0 || (len(keys) > 0 && len(shot.blocked) > 0 && !shot.paused) {
-			rest = append(rest, tags[i])
-		}
-		shot.merge(&reply, tags[i])
-	}
-	if missing := request.Max - total; missing > 0 && len(rest) > 0 && !repeated {
-		plan.shares = secondShares(rest, missing)
-		rest = slices.DeleteFunc(rest, func(t *tag) bool { return plan.shares[t] == 0 })
-		more, err := b.leaseRound(ctx, &request, plan, 2, rest, keys)
+	for part, asked := 1, tags; len(asked) > 0; part++ {
+		shots, err := b.leaseRound(ctx, &request, plan, part, asked, keys)
 		if err != nil {
 			return backend.LeaseReply{}, err
 		}
-		for i, shot := range more {
-			shot.merge(&reply, rest[i])
+		repeated := false
+		var rest []*tag
+		for i, shot := range shots {
+			repeated = repeated || shot.repeated
+			if shot.left > 0 || part == 1 && len(keys) > 0 && len(shot.blocked) > 0 && !shot.paused {
+				rest = append(rest, asked[i])
+			}
+			shot.merge(&reply, asked[i])
 		}
+		missing := request.Max - len(reply.Leases)
+		if missing <= 0 || repeated || part > 1 && !slices.ContainsFunc(shots, (*shot).took) {
+			break
+		}
+		plan.shares = secondShares(rest, missing)
+		asked = slices.DeleteFunc(rest, func(t *tag) bool { return plan.shares[t] == 0 })
 	}
 	finish(&reply, &request, tags)
 	return reply, nil
@@ -183,6 +180,8 @@ type shot struct {
 	blocked            []any
 	ids, bodies, past  []any
 }
+
+func (s *shot) took() bool { return len(s.ids) > 0 }
 
 // leaseCall makes the call for one tag. exact asks how many jobs are left. The common
 // path is taken where the last lease found that the next one may; if that is no longer
