@@ -41,6 +41,7 @@ type clock struct {
 	tries   tries
 	resting bool // after a failure
 	quiet   bool
+	gone    bool
 	timer   *time.Timer
 }
 
@@ -153,6 +154,7 @@ func (k *clock) back(by *clock) bool {
 }
 
 func (k *clock) leave() {
+	k.gone = true
 	if k.timer != nil {
 		k.timer.Stop()
 	}
@@ -163,7 +165,7 @@ func (k *clock) leave() {
 
 // advance makes the next call, or sleeps until there is one to make.
 func (k *clock) advance(c actor.Context) {
-	if k.calling || k.resting || k.quiet {
+	if k.calling || k.resting || k.quiet || k.gone {
 		return
 	}
 	now := k.clock.now()

@@ -260,3 +260,23 @@ func TestAScheduleThatIsWrongKeepsNoOtherFromBeingTicked(t *testing.T) {
 		require.ErrorIs(t, r.client.DeleteSchedule(t.Context(), jobs.DefaultQueue, "unfit"), backend.ErrNotFound)
 	})
 }
+
+func TestAWorkerThatStopsMakesNoCallForItsSchedulesAnyMore(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, func(context.Context, *jobs.Job[task]) error {
+			pause(10 * time.Minute)
+			return nil
+		}, declaring("often", jobs.Every(time.Minute), jobs.Overlap(backend.OverlapAllow)))
+		pause(time.Minute + 30*time.Second)
+		r.worker.Stop(actors.Stop{Grace: time.Hour})
+		pause(time.Second)
+		calls := func() int {
+			return len(r.faulty.times("put schedule")) + len(r.faulty.times("schedules")) + len(r.faulty.times("tick"))
+		}
+		before := calls()
+		_, err := r.client.PutSchedule(t.Context(), "another", jobs.Every(time.Second), task{})
+		require.NoError(t, err)
+		r.report()
+		require.Equal(t, before, calls(), "while the job of a schedule ends, and after it")
+	})
+}
