@@ -256,6 +256,7 @@ func useReadme(t *testing.T, store backend.Backend) {
 	t.Helper()
 	mailer := &welcomer{welcomed: make(chan int64, 1)}
 	registry := newRegistry(mailer)
+	schedule(registry)
 	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: registry})
 	require.NoError(t, err)
 	_, err = client.Enqueue(t.Context(), Welcome{UserID: 42})
