@@ -54,7 +54,7 @@ func BenchmarkEnqueue(b *testing.B) {
 			store := open(b, client, redis.Config{})
 			before, n := serverTime(b, client), 0
 			for b.Loop() {
-				_, err := store.Enqueue(ctx, ids("a-", n, batch))
+				_, err := store.Enqueue(ctx, fresh(ids("a-", n, batch)))
 				require.NoError(b, err)
 				n += batch
 			}
@@ -70,7 +70,7 @@ func BenchmarkEnqueue(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			prefix := fmt.Sprintf("%d-", namespaces.Add(1))
 			for n := 0; pb.Next(); n++ {
-				_, err := store.Enqueue(ctx, ids(prefix, n, 1))
+				_, err := store.Enqueue(ctx, fresh(ids(prefix, n, 1)))
 				require.NoError(b, err)
 			}
 		})
