@@ -193,7 +193,11 @@ func (l limited) Err() error {
 
 // within bounds a context.
 func within(ctx context.Context, d time.Duration) context.Context {
-	deadline := time.Now().Add(d)
+	return until(ctx, time.Now().Add(d))
+}
+
+// until bounds a context by an instant.
+func until(ctx context.Context, deadline time.Time) context.Context {
 	if earlier, ok := ctx.Deadline(); ok && earlier.Before(deadline) {
 		return ctx
 	}

@@ -17,6 +17,15 @@ type reading struct {
 // clockAge is how old a reading may be before it is replaced.
 const clockAge = time.Second
 
+// recentAge is up to which age a reading needs no other one.
+const recentAge = 10 * time.Second
+
+// recent reports whether the clock can do without a new reading.
+func (c *serverClock) recent() bool {
+	last := c.last.Load()
+	return last != nil && time.Since(last.local) < recentAge
+}
+
 // set takes what a server has said.
 func (c *serverClock) set(server int64) {
 	if last := c.last.Load(); last == nil || time.Since(last.local) > clockAge {

@@ -28,95 +28,40 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 		return nil, nil
 	}
 	receipts := make([]backend.Receipt, len(jobs))
-
-	// The queues are entered one by one only if one of them cannot be.
-	var names []string
-	entered := map[string]error{}
-	for i := range jobs {
-		if _, seen := entered[jobs[i].Queue]; !seen {
-			entered[jobs[i].Queue] = nil
-			names = append(names, jobs[i].Queue)
-		}
+	tags, err := b.route(ctx, jobs, receipts)
+	if err != nil {
+		return nil, err
 	}
-	queues := make(map[string]*queue, len(names))
-	if all, err := b.enter(ctx, names); err == nil {
-		for i, name := range names {
-			queues[name] = all[i]
-		}
-	} else if len(names) == 1 || errors.Is(classify(err), backend.ErrUnavailable) {
-		return nil, b.fail("enqueue", names[0], err)
-	} else {
-		for _, name := range names {
-			one, err := b.enter(ctx, []string{name})
-			if err != nil {
-				entered[name] = b.fail("enqueue", name, err)
-				continue
-			}
-			queues[name] = one[0]
-		}
-	}
-
-	// One cargo per tag, and for each job its place there.
-	type load struct {
-		tag   *tag
-		cargo *cargo
-		at    []int
-	}
-	var loads []*load
-	byTag := map[*tag]*load{}
+	parts := split(len(jobs), func(i int) *tag { return tags[i] })
+	cargos := make([]*cargo, len(parts))
 	fresh := allFresh(jobs)
-	for i := range jobs {
-		job := &jobs[i]
-		receipts[i].Queue, receipts[i].ID = job.Queue, job.ID
-		q := queues[job.Queue]
-		if q == nil {
-			receipts[i].Err = entered[job.Queue]
-			continue
-		}
-		t := q.tagOf(job.ID)
-		l := byTag[t]
-		if l == nil {
-			l = &load{tag: t, cargo: &cargo{done: make(chan struct{})}}
-			if len(queues) == 1 && len(q.tags) == 1 {
-				l.cargo.args = make([]any, 0, 3*len(jobs))
-			}
-			byTag[t] = l
-			loads = append(loads, l)
-		}
-		due, enqueued := when(job), int64(0)
-		if fresh && len(due) == 1 {
-			if enqueued = t.clock.now(); enqueued != 0 {
-				due = whole[job.Priority+2]
-			}
-		}
-		body := envelope(job, enqueued)
-		l.cargo.args = append(l.cargo.args, job.ID, due, body)
-		l.cargo.size += len(body) + len(job.ID)
-		l.at = append(l.at, i)
-	}
-	for _, l := range loads {
-		pilot, err := b.board(l.tag, l.cargo)
+	for n, p := range parts {
+		c := freightOf(p, jobs, fresh)
+		cargos[n] = c
+		l := p.tag.lane(c)
+		self := len(parts) == 1 && (ctx.Done() == nil || !b.derive.clustered()) // else it would have to wait
+		pilot, err := b.board(l, c, self)
 		switch {
 		case err != nil:
-			l.cargo.err = err
-			close(l.cargo.done)
+			c.err = err
 		case !pilot:
-		case len(loads) == 1 && ctx.Done() == nil:
-			b.fly(l.tag) // whose ctx may end does not wait for the store
+		case self:
+			b.fly(ctx, p.tag, l, c)
 		default:
-			go b.flyOn(l.tag)
+			go b.flyOn(p.tag, l, nil)
 		}
 	}
 
 	var failed error
-	for _, l := range loads {
-		err := b.collect(ctx, l.tag, l.cargo)
-		for n, i := range l.at {
+	for n, p := range parts {
+		c := cargos[n]
+		err := p.tag.lane(c).collect(ctx, c)
+		for k, i := range p.at {
 			if err != nil {
-				receipts[i].Err = b.fail("enqueue", l.tag.queue, err)
+				receipts[i].Err = b.fail("enqueue", p.tag.queue, err)
 				continue
 			}
-			letter := l.cargo.letters[n]
+			letter := c.letters[k]
 			receipts[i].State = stateOf[letter]
 			receipts[i].Existing = letter < 'a'
 		}
@@ -128,6 +73,75 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 		}
 	}
 	return receipts, failed
+}
+
+// route prepares the receipts and returns the tag of each job: nil, with the reason
+// in its receipt, if its queue cannot be entered while others can.
+func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []backend.Receipt) ([]*tag, error) {
+	names := []string{jobs[0].Queue}
+	at := make([]int, len(jobs)) // where the name of each job's queue is
+	var known map[string]int
+	for i := range jobs {
+		receipts[i].Queue, receipts[i].ID = jobs[i].Queue, jobs[i].ID
+		name := jobs[i].Queue
+		if name == names[0] {
+			continue
+		}
+		if known == nil {
+			known = map[string]int{}
+		}
+		n, seen := known[name]
+		if !seen {
+			n = len(names)
+			names, known[name] = append(names, name), n
+		}
+		at[i] = n
+	}
+
+	// The queues are entered one by one only if one of them cannot be.
+	queues, err := b.enter(ctx, names)
+	failed := make([]error, len(names))
+	if err != nil {
+		if len(names) == 1 || errors.Is(classify(err), backend.ErrUnavailable) {
+			return nil, b.fail("enqueue", names[0], err)
+		}
+		queues = make([]*queue, len(names))
+		for n, name := range names {
+			one, err := b.enter(ctx, []string{name})
+			if err != nil {
+				failed[n] = b.fail("enqueue", name, err)
+				continue
+			}
+			queues[n] = one[0]
+		}
+	}
+	tags := make([]*tag, len(jobs))
+	for i := range jobs {
+		if q := queues[at[i]]; q != nil {
+			tags[i] = q.tagOf(jobs[i].ID)
+		} else {
+			receipts[i].Err = failed[at[i]]
+		}
+	}
+	return tags, nil
+}
+
+// freightOf makes the cargo of the jobs of one tag.
+func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
+	c := &cargo{jobs: make([]freight, len(p.at)), common: true}
+	for n, i := range p.at {
+		job := &jobs[i]
+		due, enqueued := when(job), int64(0)
+		if fresh && len(due) == 1 {
+			if enqueued = p.tag.clock.now(); enqueued != 0 {
+				due = whole[job.Priority+2]
+			}
+		}
+		c.jobs[n] = freight{id: job.ID, when: due, body: envelope(job, enqueued)}
+		c.size += len(c.jobs[n].body) + len(job.ID)
+		c.common = c.common && due == usual
+	}
+	return c
 }
 
 // allFresh reports whether all jobs of a call are new for certain and none names an
@@ -144,11 +158,19 @@ func allFresh(jobs []backend.NewJob) bool {
 
 // whole is when of the jobs whose ids are fresh, whose bodies have their headers
 // and which are due at once, by level.
-var whole = [levels]string{"0!", "1!", "2!", "3!", "4!"}
+var whole = [levels]string{"0!", "1!", usual, "3!", "4!"}
+
+// usual is when of the jobs that take the common path.
+const usual = "2!"
+
+var levelText = [levels]string{"0", "1", "2", "3", "4"}
 
 // when says to the script at which level and when a job is due.
 func when(job *backend.NewJob) string {
-	level := strconv.Itoa(job.Priority + 2)
+	level := levelText[job.Priority+2]
+	if job.ReplaceFinished && !job.Fresh {
+		level += "~"
+	}
 	switch {
 	case job.Delay > 0:
 		return level + "+" + strconv.FormatInt(millis(job.Delay), 10)

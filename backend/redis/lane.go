@@ -4,49 +4,70 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"runtime"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
 
-// lane carries the enqueues of one tag: one flight at a time, with all that
-// piled up while the one before was in the air. Who finds the lane free may carry the
-// flight itself. Each flight has a number, and
-// the store remembers the last one and its answer, so that a flight can be
-// repeated after a lost reply.
+// lane carries enqueues of one tag: one flight at a time, with all that piled up
+// while the one before was in the air. Who finds the lane free carries the flight
+// itself.
+//
+// A tag has a lane for large calls, so that they keep no small one waiting.
 type lane struct {
 	mu       sync.Mutex
 	pending  []*cargo
 	flying   bool
-	producer string
-	flight   uint64
+	producer string // names the memory of the lane in the store
+	flights  uint64 // the number of the last one
 }
+
+// firstFlight is where the numbers begin: all have as many digits, so that the
+// common path compares them as text.
+const firstFlight = 1e15
 
 // cargo is the part of one Enqueue call for one tag.
 type cargo struct {
-	args []any // id, when, body per job
-	size int
-	// done is closed after letters or err is set.
+	jobs   []freight
+	size   int
+	common bool      // all are for the common path
+	since  time.Time // when it boarded
+	// done is closed after letters or err is set; nil while the owner flies.
 	done    chan struct{}
 	letters string
 	err     error
 }
 
+// freight is one job as the scripts take it.
+type freight struct {
+	id, when string
+	body     []byte
+}
+
+// fresh reports whether the id is new for certain; the body then has its header.
+func (f *freight) fresh() bool { return len(f.when) == 2 && f.when[1] == '!' }
+
 const (
 	// flightJobs and flightBytes bound what goes into one flight, unless one
 	// cargo alone is larger.
 	flightJobs  = 1000
-	flightBytes = 4 << 20
+	flightBytes = 1 << 20
 )
 
-// board hands cargo over to the lane. If nothing is in the air, the caller is to
-// fly.
-func (b *Backend) board(t *tag, c *cargo) (pilot bool, err error) {
-	l := &t.lane
+// lane returns the one for cargo.
+func (t *tag) lane(c *cargo) *lane {
+	if c.size >= large {
+		return &t.lanes[1]
+	}
+	return &t.lanes[0]
+}
+
+// board hands cargo over to its lane. If nothing is in the air, the caller is to see
+// to the flight; with self it flies, so that nobody needs to tell it.
+func (b *Backend) board(l *lane, c *cargo, self bool) (pilot bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.flying {
@@ -55,158 +76,120 @@ func (b *Backend) board(t *tag, c *cargo) (pilot bool, err error) {
 		}
 		l.flying, pilot = true, true
 	}
+	if !pilot || !self {
+		c.done, c.since = make(chan struct{}), time.Now()
+	}
 	l.pending = append(l.pending, c)
 	return pilot, nil
 }
 
 // unboard takes back cargo that has not left yet.
-func (t *tag) unboard(c *cargo) {
-	t.lane.mu.Lock()
-	defer t.lane.mu.Unlock()
-	for i, waiting := range t.lane.pending {
-		if waiting == c {
-			t.lane.pending = append(t.lane.pending[:i], t.lane.pending[i+1:]...)
-			return
-		}
-	}
+func (l *lane) unboard(c *cargo) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = slices.DeleteFunc(l.pending, func(waiting *cargo) bool { return waiting == c })
 }
 
-// fly carries the flight that its caller has boarded. What piled up meanwhile is
-// for flyOn.
-func (b *Backend) fly(t *tag) {
-	if b.flight(t) {
-		go b.flyOn(t)
+// take returns the cargos of the next flight.
+func (l *lane) take() []*cargo {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, jobs, size := 0, 0, 0
+	for _, c := range l.pending {
+		jobs, size = jobs+len(c.jobs), size+c.size
+		if n > 0 && (jobs > flightJobs || size > flightBytes) {
+			break
+		}
+		n++
+	}
+	cargos := slices.Clone(l.pending[:n])
+	l.pending = slices.Delete(l.pending, 0, n)
+	return cargos
+}
+
+// next reports whether more is waiting; if not, the lane is free.
+func (l *lane) next() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flying = len(l.pending) > 0
+	return l.flying
+}
+
+// number gives the next flight its number. Only one flight is in the air.
+func (l *lane) number() (producer string, flight uint64) {
+	if l.producer == "" {
+		l.producer, l.flights = "e:"+rand.Text(), firstFlight
+	}
+	l.flights++
+	return l.producer, l.flights
+}
+
+// fly tries the flight that its caller has boarded with cargo of its own, once. What
+// is left to do then, and what piled up meanwhile, is for flyOn.
+func (b *Backend) fly(ctx context.Context, t *tag, l *lane, own *cargo) {
+	f := b.prepare(t, l, l.take(), false)
+	letters, err := f.try(ctx)
+	if err == nil || f.isOver(err) {
+		f.tell(letters, err)
+		f = nil
+	} else {
+		own.done = make(chan struct{})
+	}
+	if f != nil || l.next() {
+		go b.flyOn(t, l, f)
 	} else {
 		b.running.Done()
 	}
 }
 
-// flyOn carries flights until nothing is left.
-func (b *Backend) flyOn(t *tag) {
+// flyOn carries flights until nothing is left: first the one that was begun, if
+// there is one.
+func (b *Backend) flyOn(t *tag, l *lane, f *flight) {
 	defer b.running.Done()
-	for more := true; more; {
-		// Those who were just answered may enqueue again and come along.
-		runtime.Gosched()
-		more = b.flight(t)
+	for more := true; more; more, f = l.next(), nil {
+		if f == nil {
+			// Those who were just answered may enqueue again and come along.
+			runtime.Gosched()
+			f = b.prepare(t, l, l.take(), false)
+		}
+		if err := f.deliver(); errors.Is(err, backend.ErrUnavailable) {
+			b.overdue(l, err)
+		}
 	}
 }
 
-// flight carries one flight. It reports whether more is waiting; if not, the lane
-// is free.
-func (b *Backend) flight(t *tag) (more bool) {
-	l := &t.lane
-	l.mu.Lock()
-	n, jobs, size := 0, 0, 0
-	for n < len(l.pending) {
-		c := l.pending[n]
-		if n > 0 && (jobs+len(c.args)/3 > flightJobs || size+c.size > flightBytes) {
-			break
-		}
-		jobs, size, n = jobs+len(c.args)/3, size+c.size, n+1
-	}
-	cargos := l.pending[:n:n]
-	l.pending = l.pending[n:]
-	if n == 0 { // those who waited were taken back
-		l.flying, l.pending = false, nil
-		l.mu.Unlock()
-		return false
-	}
-	if l.producer == "" {
-		l.producer = rand.Text()
-	}
-	l.flight++
-	flight := l.flight
-	l.mu.Unlock()
-
-	call := t.call(enqueueScript, "e:"+l.producer, 4+2*jobs)
-	call.add(strconv.FormatUint(flight, 10), memory.Milliseconds())
-	// Jobs that follow each other and are due alike are a group.
-	when, members, count := "", 0, 0 // count is where the number of members is
-	for _, c := range cargos {
-		for i := 0; i < len(c.args); i += 3 {
-			if due := c.args[i+1].(string); members == 0 || due != when {
-				when, members, count = due, 0, len(call.args)+1
-				call.add(c.args[i+1], 0)
-			}
-			members++
-			call.args[count] = members
-			call.add(c.args[i], c.args[i+2])
-		}
-	}
-	letters, err := b.flyOnce(t, call, size)
-	if err == nil && len(letters) != jobs {
-		err = fmt.Errorf("%w: %d answers to %d jobs", backend.ErrUnavailable, len(letters), jobs)
-	}
-	t.left.Store(-1)
-	for _, c := range cargos {
-		if err == nil {
-			n := len(c.args) / 3
-			c.letters, letters = letters[:n], letters[n:]
-		}
-		c.err = err
-		close(c.done)
-	}
+// overdue gives up for those who have waited long for a flight, after one that the
+// store did not answer.
+func (b *Backend) overdue(l *lane, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if errors.Is(err, backend.ErrUnavailable) {
-		// Those who boarded meanwhile have waited as long as they should.
-		for _, c := range l.pending {
-			c.err = err
-			close(c.done)
+	l.pending = slices.DeleteFunc(l.pending, func(c *cargo) bool {
+		if time.Since(c.since) < b.allowance(c.size)/2 {
+			return false
 		}
-		l.pending = nil
-	}
-	l.flying = len(l.pending) > 0
-	if !l.flying {
-		l.pending = nil
-	}
-	return l.flying
+		c.tell("", err)
+		return true
+	})
 }
 
-// flyOnce carries one flight and repeats it, under the same number, while the
-// time for it lasts.
-func (b *Backend) flyOnce(t *tag, c *call, size int) (string, error) {
-	limit := allowance(b.config.Timeout, int64(size))
-	ctx := within(b.ctx, limit)
-	pause := 10 * time.Millisecond
-	if size >= large {
-		c.spellOut()
-	}
-	sent := c.args
-	for try := 0; ; try++ {
-		c.args = sent
-		do(ctx, b.client, []*call{c})
-		reply, err := c.result()
-		if err == nil {
-			answer, ok := reply.([]any)
-			if !ok || len(answer) != 2 {
-				return "", fmt.Errorf("%w: the store answered %T", backend.ErrUnavailable, reply)
-			}
-			t.clock.set(asInt(answer[0]))
-			return asString(answer[1]), nil
-		}
-		err = classify(err)
-		if deadline, _ := ctx.Deadline(); try == 3 || !errors.Is(err, backend.ErrUnavailable) || time.Until(deadline) < pause {
-			return "", err
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-b.ctx.Done():
-			timer.Stop()
-			return "", backend.ErrClosed
-		}
-		pause *= 3
+// tell gives the owner its answer.
+func (c *cargo) tell(letters string, err error) {
+	c.letters, c.err = letters, err
+	if c.done != nil {
+		close(c.done)
 	}
 }
 
-// collect waits for cargo.
-func (b *Backend) collect(ctx context.Context, t *tag, c *cargo) error {
+// collect waits for cargo that others carry.
+func (l *lane) collect(ctx context.Context, c *cargo) error {
+	if c.done == nil {
+		return c.err
+	}
 	select {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
-		t.unboard(c)
+		l.unboard(c)
 		select {
 		case <-c.done:
 			return c.err // it has been answered as well

@@ -24,7 +24,7 @@ type tag struct {
 	name  string // within the braces
 	base  string // what every key begins with
 	heads [][]any
-	lane  lane
+	lanes [2]lane // for small calls and for large ones
 	clock serverClock
 	// left is how many jobs the last lease left behind, and seenAt when that
 	// was; unknown if it is negative.

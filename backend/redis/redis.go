@@ -74,8 +74,9 @@ type Backend struct {
 	owned     goredis.UniversalClient // the client that Open made, if it did
 	queues    registry
 	// process tells the leases of this process from those of others.
-	process string
-	plans   plans
+	process  string
+	plans    plans
+	carriers carriers
 
 	closed  atomic.Bool
 	ctx     context.Context
@@ -182,6 +183,7 @@ func (b *Backend) Close() error {
 	}
 	b.stop()
 	err := b.client.Close()
+	b.carriers.close()
 	b.running.Wait()
 	if b.owned != nil {
 		err = b.owned.Close()
@@ -219,12 +221,19 @@ func (b *Backend) run(ctx context.Context, calls ...*call) error {
 		}
 		total += size
 	}
+	if carrier := b.hire(ctx); carrier != nil {
+		return b.runBy(ctx, carrier, total, calls)
+	}
 	return b.await(ctx, total, func(ctx context.Context) { do(ctx, b.client, calls) })
 }
 
 // allowance is how long a request of size bytes may take.
 func allowance(timeout time.Duration, size int64) time.Duration {
 	return timeout + time.Duration(size)*time.Second/perSecond
+}
+
+func (b *Backend) allowance(size int) time.Duration {
+	return allowance(b.config.Timeout, int64(size))
 }
 
 // await runs f, which talks to the store, under the deadline of a request of
@@ -236,7 +245,7 @@ func (b *Backend) await(ctx context.Context, size int, f func(ctx context.Contex
 	if err := b.begin(); err != nil {
 		return err
 	}
-	limit := allowance(b.config.Timeout, int64(size))
+	limit := b.allowance(size)
 	if ctx.Done() == nil {
 		defer b.running.Done()
 		f(within(ctx, limit))

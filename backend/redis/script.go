@@ -23,8 +23,9 @@ type script struct {
 	index  int
 	source string
 	sha    string
-	// keys are the words of the KEYS line; "waiting" stands for five keys and
-	// "last" for the memory of one caller, which comes last.
+	// keys are the words of the KEYS line; "waiting" stands for five keys, "usual"
+	// for the list of the usual priority, and "last" for the memory of one caller,
+	// which comes last.
 	keys []string
 	last bool
 }
@@ -43,6 +44,7 @@ func load(name string) *script {
 
 var (
 	enqueueScript  = load("enqueue")
+	enqueueCommon  = load("enqueue_common")
 	leaseScript    = load("lease")
 	settleScript   = load("settle")
 	renewScript    = load("renew")
@@ -106,7 +108,12 @@ func compose(name string) (*script, error) {
 		fmt.Fprintf(&full, "local %s = KEYS[%d]\n", strings.ToUpper(key), n)
 		s.last = s.last || key == "last"
 	}
-	full.WriteString("local RETENTION\n")
+	if s.last {
+		fmt.Fprintf(&full, "local MEMORY = %d -- how long the memory lasts, in ms\n", memory.Milliseconds())
+	}
+	if uses != nil {
+		full.WriteString("local RETENTION\n")
+	}
 	if err := addPieces(&full, uses); err != nil {
 		return nil, fmt.Errorf("script %s: %w", name, err)
 	}
@@ -167,6 +174,8 @@ func (s *script) head(keyOf func(what string) string) []any {
 			for level := range levels {
 				keys = append(keys, keyOf(fmt.Sprintf("w%d", level-2)))
 			}
+		case "usual":
+			keys = append(keys, keyOf("w0"))
 		case "last":
 		default:
 			keys = append(keys, keyOf(key))

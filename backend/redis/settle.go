@@ -85,7 +85,7 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 	calls := make([]*call, len(parts))
 	for n, p := range parts {
 		c := p.tag.call(settleScript, "s:"+request.Worker, 6+len(p.at))
-		c.add(strconv.FormatUint(request.Call, 10), memory.Milliseconds(), b.retention)
+		c.add(strconv.FormatUint(request.Call, 10), b.retention)
 		// Settlements that follow each other with the same token and outcome are a
 		// group.
 		var token, outcome string

@@ -1,10 +1,10 @@
 -- enqueue stores jobs; an id that is held already is left as it is.
 --
--- KEYS     jobs waiting scheduled running blockedon completed cancelled dead bell last
+-- KEYS     jobs waiting scheduled running history blockedon completed cancelled dead meta bell last
 -- USES     base clock
--- ARGV     flight, memory in ms, then groups of jobs that have a when in common: when, how many, and for each its
---          id and body
---          when: level, then "+" and a delay, "=" and an instant (ms), "!", or nothing
+-- ARGV     flight, then groups of jobs that have a when in common: when, how many, and for each its id and body
+--          when: level, "~" if a finished job of the id gives way, then "+" and a delay, "=" and an instant (ms),
+--          "!", or nothing
 --          With "!" the ids are new for certain and the bodies have their headers.
 -- RETURNS  now, one letter per job, its state's; a capital if it was held already;
 --          no letters if a later flight of this producer was there before
@@ -30,7 +30,7 @@ local function ahead(level)
 end
 local groups = {} -- where the new ones begin and end
 local ids, whens, texts, lots -- of the others
-local at, count, n = 3, #ARGV, 0
+local at, count, n = 2, #ARGV, 0
 while at < count do
   local when, size = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
@@ -55,29 +55,38 @@ while at < count do
 end
 
 local bodies, scheduled, first = {}, {}, math.huge
+local replaced -- the finished jobs that give way, by state
 if n > 0 then
-  local held, seen = fields(JOBS, ids), {}
+  local seen = {}
   local when, level, due, header -- of the job before, mostly the same
+  -- USES state
+  local LETTERS = {
+    scheduled = 'S', waiting = 'W', blocked = 'B', running = 'R',
+    completed = 'C', cancelled = 'X', dead = 'D',
+  }
   for i = 1, n do
     local id, letter = ids[i], 'w'
     if seen[id] then
       letter = string.upper(seen[id])
-    elseif held[i] then
-      -- USES state
-      local LETTERS = {
-        scheduled = 'S', waiting = 'W', blocked = 'B', running = 'R',
-        completed = 'C', cancelled = 'X', dead = 'D',
-      }
-      letter = LETTERS[stateof(id)]
-    else
+    elseif call('HEXISTS', JOBS, id) == 1 then -- their bodies may be large
+      local state = stateof(id)
+      letter = LETTERS[state]
+      if string.sub(whens[i], 2, 2) == '~' and (state == 'completed' or state == 'cancelled' or state == 'dead') then
+        if not replaced then replaced = {} end
+        if not replaced[state] then replaced[state] = {} end
+        table.insert(replaced[state], id)
+        letter = 'w'
+      end
+    end
+    if letter == 'w' then
       if whens[i] ~= when then
         when = whens[i]
         level, due = tonumber(string.sub(when, 1, 1)), 0
-        local mark = string.sub(when, 2, 2)
+        local mark, instant = string.match(when, '^.~?([+=])(.*)$')
         if mark == '+' then
-          due = now + string.sub(when, 3)
+          due = now + instant
         elseif mark == '=' then
-          due = tonumber(string.sub(when, 3))
+          due = tonumber(instant)
         end
         -- Six bytes: the level in three bits, then the instant.
         local low = now % 4294967296
@@ -110,17 +119,22 @@ if #levels > 0 then
   end
   for i = 1, #levels do each('RPUSH', W[levels[i]], line[levels[i]]) end
 end
+each('ZADD', SCHEDULED, scheduled)
+if replaced then -- after a write that a full store refuses
+  -- USES final
+  call('HLEN', HISTORY)
+  for state, held in pairs(replaced) do forget(state, held) end
+end
 for i = 1, #groups, 2 do
   for from = groups[i], groups[i + 1], CHUNK do
     call('HSET', JOBS, unpack(ARGV, from, math.min(from + CHUNK - 1, groups[i + 1])))
   end
 end
 each('HSET', JOBS, bodies)
-each('ZADD', SCHEDULED, scheduled)
 if #levels > 0 or first < head then
   -- USES bell
   ring()
 end
 local answer = table.concat(letters)
-call('SET', LAST, ARGV[1] .. ':' .. answer, 'PX', ARGV[2])
+call('SET', LAST, ARGV[1] .. ':' .. answer, 'PX', MEMORY)
 return { now, answer }

@@ -2,7 +2,7 @@
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead meta bell last
 -- USES     base
--- ARGV     call, memory in ms, retention, then groups of settlements that have a token and an outcome in common:
+-- ARGV     call, retention, then groups of settlements that have a token and an outcome in common:
 --          token, outcome, how many, and for each its id and, unless the outcome is F, its history
 --          outcome: a letter and its parameter. F completed and not kept, C keep in ms, R and S delay in ms, L, B key, X, D
 --          history: nothing leaves the stored one
@@ -15,7 +15,7 @@ if last then
 end
 
 local ids, tokens, specs, blobs = {}, {}, {}, {}
-local at, count, n = 4, #ARGV, 0
+local at, count, n = 3, #ARGV, 0
 while at < count do
   local token, spec, size = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   local width = spec == 'F' and 1 or 2
@@ -51,7 +51,7 @@ end
 
 local apply -- what is left to do for those that are not forgotten
 if #others > 0 then
-  RETENTION = ARGV[3]
+  RETENTION = ARGV[2]
   -- USES clock waiting promote history final bell
   local histories, kept, untils, cancelled, dead = {}, {}, {}, {}, {}
   local scheduled, members, on = {}, {}, {}
@@ -155,5 +155,5 @@ end
 if apply then apply() end
 
 local answer = table.concat(letters)
-call('SET', LAST, ARGV[1] .. ':' .. answer, 'PX', ARGV[2])
+call('SET', LAST, ARGV[1] .. ':' .. answer, 'PX', MEMORY)
 return answer
