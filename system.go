@@ -150,10 +150,13 @@ func (s *System) check(ctx context.Context) error {
 		}
 	}()
 	warnings, err := s.config.Backend.Check(ctx)
-	if errors.Is(err, backend.ErrUnavailable) {
+	passing := func() bool { // what is denied stays so until somebody acts
+		return errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, backend.ErrDenied)
+	}
+	if passing() {
 		s.config.Logger.Warn("the job store is not available yet", "error", err)
 	}
-	for errors.Is(err, backend.ErrUnavailable) && ctx.Err() == nil {
+	for passing() && ctx.Err() == nil {
 		select {
 		case <-time.After(checkPause):
 			warnings, err = s.config.Backend.Check(ctx)

@@ -9,6 +9,11 @@ var (
 	// ErrUnavailable means that the store did not answer. Whether the call had
 	// an effect is not known; it may be repeated.
 	ErrUnavailable = errors.New("the job store is unavailable")
+	// ErrDenied means that the store does not let the caller in, or not do this: a
+	// password is wrong or was changed, or a right is missing. It is an
+	// ErrUnavailable too, as the input is not what is wrong: when whoever keeps the
+	// store has put that right, the call goes through.
+	ErrDenied = fmt.Errorf("%w: access denied", ErrUnavailable)
 	// ErrRejected means that the store or the backend refused the input. To
 	// repeat the call is of no use.
 	ErrRejected = errors.New("rejected")

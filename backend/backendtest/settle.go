@@ -106,8 +106,12 @@ var settleTests = []test{
 		k.enqueueAll("a", "b")
 		w := k.worker("w")
 		leases := w.lease(2)
-		w.settled(leases[0], backend.OutcomeRetry, backend.StateScheduled, after(200*time.Millisecond))
-		w.settled(leases[1], backend.OutcomeSnoozed, backend.StateScheduled, after(100*time.Millisecond))
+		for _, result := range w.settle( // at one instant, however slow the machine
+			settlement(leases[0], backend.OutcomeRetry, after(200*time.Millisecond)),
+			settlement(leases[1], backend.OutcomeSnoozed, after(100*time.Millisecond)),
+		) {
+			require.Equal(k, backend.SettleResult{State: backend.StateScheduled}, result)
+		}
 		time.Sleep(300 * time.Millisecond)
 		require.Equal(k, []string{"b", "a"}, leased(w.lease(2)))
 	}},

@@ -44,7 +44,7 @@ func (b *Backend) hire(ctx context.Context) *carrier {
 		c, p.idle = p.idle[n-1], p.idle[:n-1]
 	} else {
 		track := b.hub.tracker()
-		c = &carrier{b.derive.client(1, track), track}
+		c = &carrier{b.derive.client(1, track, hook{repeats: true}), track}
 	}
 	p.busy[c] = struct{}{}
 	return c

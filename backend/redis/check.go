@@ -3,6 +3,7 @@ package redis
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -30,39 +31,39 @@ func (b *Backend) Check(ctx context.Context) ([]backend.Warning, error) {
 		}
 		_, _ = pipe.Exec(ctx) // the errors stay with the commands
 	})
-	if err == nil {
-		err = info.Err()
-	}
 	if err != nil {
 		return nil, b.fail("check", "", err)
 	}
+	// What may not be asked is not known; all else must be.
 	settings := map[string]string{}
-	var denied error
+	denied := info.Err() != nil
+	failed := beyond(info.Err())
 	for _, config := range configs {
 		maps.Copy(settings, config.Val())
-		denied = cmp.Or(denied, config.Err())
+		denied = denied || config.Err() != nil
+		failed = cmp.Or(failed, beyond(config.Err()))
+	}
+	if failed != nil {
+		return nil, b.fail("check", "", failed)
 	}
 	facts := parseInfo(info.Val())
 	if err := checkVersion(facts["redis_version"]); err != nil {
 		return nil, b.fail("check", "", err)
 	}
-	if err := b.checkScripts(ctx); err != nil {
+	warnings, err := b.checkRights(ctx)
+	if err != nil {
 		return nil, b.fail("check", "", err)
 	}
-	if denied != nil && classify(denied) != nil && strings.Contains(classify(denied).Error(), backend.ErrUnavailable.Error()) {
-		return nil, b.fail("check", "", denied)
-	}
-	return judge(facts, settings, denied != nil), nil
+	return append(warnings, judge(facts, settings, denied)...), nil
 }
 
-// checkScripts runs one script, to learn whether the server allows that.
-func (b *Backend) checkScripts(ctx context.Context) error {
-	c := b.directoryCall(workersScript)
-	if err := b.run(ctx, c); err != nil {
+// beyond is an error that is more than a refusal to answer a question: hosted servers
+// refuse some, and others do not know them.
+func beyond(err error) error {
+	if err := classify(err); errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, backend.ErrDenied) {
 		return err
 	}
-	_, err := c.result()
-	return err
+	return nil
 }
 
 func parseInfo(info string) map[string]string {
@@ -107,6 +108,9 @@ func judge(facts, settings map[string]string, denied bool) []backend.Warning {
 		warn("maxmemory-policy", "it could not be checked; with any but noeviction the server drops jobs when its memory is full", "make sure that it is noeviction")
 	default:
 		warn("maxmemory-policy", fmt.Sprintf("it is %s: the server drops jobs when its memory is full", policy), "set it to noeviction")
+	}
+	if facts["role"] == "slave" {
+		warn("replica-read-only", "the server is a replica that takes writes: all jobs are lost when it copies its primary again", "use the primary")
 	}
 	append, known := settings["appendonly"]
 	if !known {

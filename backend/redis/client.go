@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -55,7 +56,7 @@ func derive(client goredis.UniversalClient) (*deriver, error) {
 func (d *deriver) clustered() bool { return d.cluster != nil }
 
 // client makes a client, whose connections are tracked.
-func (d *deriver) client(size int, track *tracker) goredis.UniversalClient {
+func (d *deriver) client(size int, track *tracker, h hook) goredis.UniversalClient {
 	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	if d.cluster != nil {
 		o := *d.cluster
@@ -74,11 +75,13 @@ func (d *deriver) client(size int, track *tracker) goredis.UniversalClient {
 		o.Protocol = 2
 		o.MaintNotificationsConfig = quiet
 		o.ReadOnly, o.RouteByLatency, o.RouteRandomly = false, false, false
+		guardClusterOptions(&o)
 		if o.Dialer == nil {
 			o.Dialer = goredis.NewDialer(&goredis.Options{DialTimeout: dialTimeout, TLSConfig: o.TLSConfig})
 		}
 		o.Dialer = prompt(o.Dialer, track)
 		client := goredis.NewClusterClient(&o)
+		client.AddHook(h)
 		track.onMiss = func() { client.ReloadState(context.Background()) }
 		return client
 	}
@@ -96,8 +99,11 @@ func (d *deriver) client(size int, track *tracker) goredis.UniversalClient {
 	o.MaintNotificationsConfig = quiet
 	o.ClientSideCacheConfig, o.ClientSideCache = nil, nil
 	o.ClientSideCacheCoalesceMisses, o.ClientSideCacheRefreshOnInvalidate = false, false
+	guardOptions(&o)
 	o.Dialer = prompt(o.Dialer, track)
-	return goredis.NewClient(&o)
+	client := goredis.NewClient(&o)
+	client.AddHook(h)
+	return client
 }
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -113,7 +119,11 @@ func prompt(dial dialer, track *tracker) dialer {
 			track.missed()
 			return newUnborn(addr, err), nil
 		}
-		return track.add(conn, addr)
+		tracked, err := track.add(conn, addr)
+		if err != nil {
+			return newUnborn(addr, err), nil
+		}
+		return tracked, nil
 	}
 }
 
@@ -141,6 +151,9 @@ func (unborn) SetDeadline(time.Time) error             { return nil }
 func (unborn) SetReadDeadline(time.Time) error         { return nil }
 func (unborn) SetWriteDeadline(time.Time) error        { return nil }
 
+// dialWithin dials until ctx ends. What a dialer returns beside an error is not looked
+// at: from the usual one over TLS it is a connection that is nil and does not compare
+// so.
 func dialWithin(ctx context.Context, dial dialer, network, addr string) (net.Conn, error) {
 	type dialed struct {
 		conn net.Conn
@@ -148,20 +161,37 @@ func dialWithin(ctx context.Context, dial dialer, network, addr string) (net.Con
 	}
 	done := make(chan dialed, 1)
 	go func() {
-		conn, err := dial(ctx, network, addr)
-		done <- dialed{conn, err}
+		d := dialed{err: errors.New("the dialer did not return")}
+		defer func() { done <- d }()
+		defer caught("the dialer", &d.err)
+		d.conn, d.err = dial(ctx, network, addr)
+		if d.conn == nil && d.err == nil {
+			d.err = errors.New("the dialer returned neither a connection nor an error")
+		}
 	}()
 	select {
 	case d := <-done:
-		return d.conn, d.err
+		if d.err != nil {
+			return nil, d.err
+		}
+		return d.conn, nil
 	case <-ctx.Done():
 		go func() {
-			if d := <-done; d.conn != nil {
-				_ = d.conn.Close()
+			if d := <-done; d.err == nil {
+				hangUp(d.conn)
 			}
 		}()
 		return nil, ctx.Err()
 	}
+}
+
+// hangUp closes a connection, over TLS without a farewell, for which it might wait.
+func hangUp(conn net.Conn) {
+	defer func() { _ = recover() }() // it may be the user's
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	_ = conn.Close()
 }
 
 // limited is a context with a deadline but without a timer: the client library

@@ -53,6 +53,19 @@ func TestOneServerConforms(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, unhurried) })
 }
 
+func TestOneServerConformsOverTLS(t *testing.T) {
+	t.Parallel()
+	_, client := standalone(t, redistest.Options{TLS: true})
+	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, unhurried) })
+}
+
+func TestAClusterConformsOverTLS(t *testing.T) {
+	t.Parallel()
+	client := redistest.StartCluster(t, redistest.Options{TLS: true}).Client()
+	t.Cleanup(func() { _ = client.Close() })
+	backendtest.Run(t, func(t *testing.T) backend.Backend { return open(t, client, unhurried) })
+}
+
 func TestOneServerKeepsRetention(t *testing.T) {
 	t.Parallel()
 	_, client := standalone(t, redistest.Options{})

@@ -126,7 +126,7 @@ func (b *Backend) Listen(ctx context.Context, deliver func(backend.Command)) err
 	defer cancel(nil)
 	defer context.AfterFunc(b.ctx, func() { cancel(backend.ErrClosed) })()
 
-	pause := 50 * time.Millisecond
+	pause, warned := 50*time.Millisecond, false
 	for {
 		err := b.listen(ctx, deliver, func() { pause = 50 * time.Millisecond })
 		if ctx.Err() != nil {
@@ -134,6 +134,10 @@ func (b *Backend) Listen(ctx context.Context, deliver func(backend.Command)) err
 				return b.fail("listen", "", backend.ErrClosed)
 			}
 			return ctx.Err()
+		}
+		if errors.Is(classify(err), backend.ErrDenied) && !warned {
+			warned = true
+			b.log.Warn("commands cannot be heard, so to cancel a running job takes until its lease is renewed", "channel", b.channel(), "error", err)
 		}
 		b.log.Debug("listening for commands was interrupted", "error", err)
 		timer := time.NewTimer(pause)
@@ -149,7 +153,7 @@ func (b *Backend) Listen(ctx context.Context, deliver func(backend.Command)) err
 // listen listens on one connection until it fails or ctx ends.
 func (b *Backend) listen(ctx context.Context, deliver func(backend.Command), ok func()) error {
 	track := b.hub.tracker()
-	client := b.derive.client(2, track)
+	client := b.derive.client(2, track, hook{})
 	defer func() { _ = client.Close() }()
 	defer context.AfterFunc(ctx, track.cut)()
 	sub := client.Subscribe(ctx, b.channel())

@@ -19,6 +19,14 @@ var passing = []string{
 	"BUSY", "UNBLOCKED", "MOVED", "ASK", "MISCONF", "NOSCRIPT", "max number of clients",
 }
 
+// denied are what errors have in them of a server that does not let us in, or whose
+// user may not run a command, by itself or in a script; the last two are of Redis 6.
+var denied = []string{
+	"NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "ERR invalid password", "ERR AUTH ", "without any password configured",
+	"no password is set", "ACL failure in script", "can't run this command or subcommand",
+	"can't access at least one of the keys",
+}
+
 // classify maps an error of the client library or of the server to ours.
 func classify(err error) error {
 	var known *backend.Error
@@ -34,6 +42,11 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 	}
 	text := reply.Error()
+	for _, sign := range denied {
+		if strings.Contains(text, sign) {
+			return fmt.Errorf("%w: %w", backend.ErrDenied, err)
+		}
+	}
 	if strings.Contains(text, "OOM command not allowed") {
 		return fmt.Errorf("%w: %w", backend.ErrFull, err)
 	}

@@ -33,7 +33,7 @@ type cutConn struct {
 
 func (c *cutter) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	return &cutConn{Conn: conn, c: c}, err
+	return &cutConn{Conn: conn, c: c}, err // a connection beside an error, which nobody may use
 }
 
 func (c *cutConn) Write(p []byte) (int, error) {
@@ -57,6 +57,10 @@ func (c *cutConn) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// twice is how many replies have to be lost until the caller hears of it: a call whose
+// connection has ended is repeated once, at once.
+const twice = 2
 
 // cutting is a store whose replies can be lost.
 func cutting(t *testing.T) (*redis.Backend, *cutter) {
@@ -121,10 +125,11 @@ func TestALeaseWhoseReplyIsLostHandsOutTheSameJobsAgain(t *testing.T) {
 	store, c := cutting(t)
 	_, err := store.Enqueue(ctx, ids("a-", 0, 5))
 	require.NoError(t, err)
-	c.armed.Store(1)
+	c.armed.Store(twice)
 	request := backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"mail"}, Max: 2, Duration: 10 * time.Second}
 	_, err = store.Lease(ctx, request)
 	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.EqualValues(t, twice, c.lost.Load())
 	reply, err := store.Lease(ctx, request)
 	require.NoError(t, err)
 	require.Len(t, reply.Leases, 2)
@@ -146,9 +151,10 @@ func TestASettlementWhoseReplyIsLostAnswersTheSameAgain(t *testing.T) {
 			_, err := store.Enqueue(ctx, ids("a-", 0, 3))
 			require.NoError(t, err)
 			request := backend.SettleRequest{Worker: "w", Call: 7, Settlements: settlementsOf(lease(t, store, "w", 3), outcome)}
-			c.armed.Store(1)
+			c.armed.Store(twice)
 			_, err = store.Settle(ctx, request)
 			require.ErrorIs(t, err, backend.ErrUnavailable)
+			require.EqualValues(t, twice, c.lost.Load())
 			before, err := store.Queue(ctx, "mail")
 			require.NoError(t, err)
 			results, err := store.Settle(ctx, request)
@@ -161,6 +167,71 @@ func TestASettlementWhoseReplyIsLostAnswersTheSameAgain(t *testing.T) {
 			require.Equal(t, before, after)
 		})
 	}
+}
+
+func TestACallWhoseConnectionEndsIsRepeatedAtOnceWhereThatChangesNothing(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	store, c := cutting(t)
+	_, err := store.Enqueue(ctx, ids("a-", 0, 6))
+	require.NoError(t, err)
+	leases := lease(t, store, "w", 4)
+	held := backend.Held{Queue: "mail", ID: leases[0].Job.ID, Token: leases[0].Token}
+	waits := ids("a-", 5, 1)[0].ID
+	lost := int64(0)
+	lose := func() { lost++; c.armed.Store(1) }
+	for verb, call := range map[string]func() error{
+		"renew": func() error {
+			_, err := store.Renew(ctx, backend.RenewRequest{Worker: "w", Duration: time.Minute, Leases: []backend.Held{held}})
+			return err
+		},
+		"sweep": func() error {
+			_, err := store.Sweep(ctx, backend.SweepRequest{Queues: []string{"mail"}, Duration: time.Minute})
+			return err
+		},
+		"job": func() error { _, err := store.Job(ctx, "mail", waits); return err },
+		"jobs": func() error {
+			_, err := store.Jobs(ctx, backend.JobsQuery{Queue: "mail", State: backend.StateWaiting})
+			return err
+		},
+		"queues":  func() error { _, err := store.Queues(ctx); return err },
+		"workers": func() error { return ask(store) },
+		"pause":   func() error { return store.Pause(ctx, "other") },
+		"resume":  func() error { return store.Resume(ctx, "other") },
+		"check":   func() error { _, err := store.Check(ctx); return err },
+		"announce": func() error {
+			return store.Announce(ctx, backend.WorkerInfo{ID: "w"}, time.Minute)
+		},
+		"lease": func() error {
+			request := backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"mail"}, Max: 1, Duration: time.Minute}
+			reply, err := store.Lease(ctx, request)
+			if err == nil {
+				require.Len(t, reply.Leases, 1)
+			}
+			return err
+		},
+		"cancel": func() error { _, err := store.Cancel(ctx, "mail", []string{leases[3].Job.ID}); return err },
+		"settle": func() error {
+			results, err := store.Settle(ctx, backend.SettleRequest{Worker: "w", Call: 2, Settlements: settlementsOf(leases[1:2], backend.OutcomeCompleted)})
+			if err == nil {
+				require.False(t, results[0].Stale)
+			}
+			return err
+		},
+	} {
+		lose()
+		require.NoError(t, call(), verb)
+		require.Equal(t, lost, c.lost.Load(), "%s did not lose its reply", verb)
+	}
+	info, err := store.Queue(ctx, "mail")
+	require.NoError(t, err)
+	require.EqualValues(t, 4, info.Counts[backend.StateRunning])
+	require.EqualValues(t, 1, info.Counts[backend.StateWaiting])
+
+	lose()
+	_, err = store.Delete(ctx, "mail", []string{waits})
+	require.ErrorIs(t, err, backend.ErrUnavailable, "a repetition would answer that there is no such job")
+	require.Equal(t, lost, c.lost.Load())
 }
 
 func TestTheScriptCacheMayBeFlushed(t *testing.T) {

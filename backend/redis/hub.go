@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -18,6 +17,11 @@ import (
 // server on which, for half of its wait, nothing was asked and nothing answered are
 // closed with it, and the next calls dial anew. One that was alive after all, as it merely had nothing to say,
 // is not missed.
+//
+// A server that closes connections which are idle closes the one that was idle longest
+// first. Where the system shows that, the client library looks before it uses one.
+// Where it cannot be seen, the first end that is found speaks for all that were idle as
+// long.
 type hub struct {
 	// timeout is how long a call may take.
 	timeout time.Duration
@@ -59,6 +63,17 @@ func (h *hub) accuse(c *trackedConn) {
 	c.tracker.missed()
 }
 
+// mourn is called with a connection that its server has closed.
+func (h *hub) mourn(c *trackedConn) {
+	idle := c.heard.Load()
+	for _, sibling := range h.pick(func(o *trackedConn) bool {
+		return o.server == c.server && o.hidden && !o.reading.Load() &&
+			o.heard.Load() <= idle && o.heard.Load() >= o.asked.Load()
+	}) {
+		sibling.sever()
+	}
+}
+
 func (h *hub) pick(which func(c *trackedConn) bool) (picked []*trackedConn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,6 +106,7 @@ func (t *tracker) add(conn net.Conn, server string) (net.Conn, error) {
 	h := t.hub
 	c := &trackedConn{Conn: conn, tracker: t, server: server, opened: h.now(), near: newNear(conn)}
 	c.heard.Store(c.opened)
+	c.hidden = c.socket() == nil
 	h.mu.Lock()
 	closed := t.closed
 	if !closed {
@@ -139,6 +155,8 @@ type trackedConn struct {
 	tracker *tracker
 	server  string
 	opened  int64
+	hidden  bool // whether it was closed is seen by nobody who does not read
+	reading atomic.Bool
 	asked   atomic.Int64
 	heard   atomic.Int64 // at first when it was opened
 	sent    atomic.Int64 // bytes, since it was last read from
@@ -146,13 +164,28 @@ type trackedConn struct {
 	near    *near // the reader's; nil where it is of no use
 }
 
-var errSevered = errors.New("the connection was given up: the server was silent")
+var errSevered = errors.New("the connection was given up, as its server was silent or had closed others")
+
+// lostError is what ended a connection on which nothing more will be answered. What
+// was asked may have been carried out.
+type lostError struct{ err error }
+
+func (l lostError) Error() string { return "the connection was lost: " + l.err.Error() }
+func (l lostError) Unwrap() error { return l.err }
+
+func wasLost(err error) bool {
+	var lost lostError
+	return errors.As(err, &lost)
+}
 
 // writeSize is how much is written at once. A large request on a slow line is seen
 // to go on between the pieces.
 const writeSize = 64 << 10
 
 func (c *trackedConn) Write(p []byte) (n int, err error) {
+	if c.closed.Load() {
+		return 0, lostError{errSevered} // nothing of this was asked
+	}
 	for err == nil && n < len(p) {
 		c.asked.Store(c.tracker.hub.now())
 		var m int
@@ -169,6 +202,8 @@ func (c *trackedConn) Write(p []byte) (n int, err error) {
 // Read goes on after the deadline while an answer is on its way: it may be large,
 // and the line slow.
 func (c *trackedConn) Read(p []byte) (int, error) {
+	c.reading.Store(true)
+	defer c.reading.Store(false)
 	sent := c.sent.Load()
 	if c.near != nil && sent > 0 {
 		if n := c.near.read(p, sent); n > 0 {
@@ -221,8 +256,10 @@ func (c *trackedConn) failed(err error) error {
 		return errSevered
 	case isTimeout(err):
 		c.tracker.hub.accuse(c)
+		return err
 	}
-	return err
+	c.tracker.hub.mourn(c)
+	return lostError{err}
 }
 
 // SetReadDeadline bounds the wait for the first word of a server, whatever the
@@ -239,23 +276,14 @@ func (c *trackedConn) SetReadDeadline(t time.Time) error {
 }
 
 // sever closes the connection under whoever uses it.
-func (c *trackedConn) sever() {
-	if !c.forget() {
-		return
-	}
-	if secure, ok := c.Conn.(*tls.Conn); ok {
-		_ = secure.NetConn().Close() // without a farewell, for which it might wait
-	} else {
-		_ = c.Conn.Close()
-	}
-}
+func (c *trackedConn) sever() { _ = c.Close() }
 
 // Close implements net.Conn.
 func (c *trackedConn) Close() error {
-	if !c.forget() {
-		return nil
+	if c.forget() {
+		hangUp(c.Conn)
 	}
-	return c.Conn.Close()
+	return nil
 }
 
 // forget reports whether the connection was still open.
@@ -271,19 +299,35 @@ func (c *trackedConn) forget() bool {
 }
 
 // SyscallConn lets the client library see whether an idle connection was closed,
-// before it hands it out: by the server if the system can tell, or by us.
+// before it hands it out: by the server if the system can tell, or by us. Over TLS, too,
+// nothing is to arrive on one that is idle but its end.
 func (c *trackedConn) SyscallConn() (syscall.RawConn, error) {
 	if c.closed.Load() {
 		return nil, errSevered
 	}
-	if raw, ok := c.Conn.(syscall.Conn); ok {
-		return raw.SyscallConn()
+	if socket := c.socket(); socket != nil {
+		return socket.SyscallConn()
 	}
 	return opaque{}, nil
 }
 
-// opaque is what can be seen of a connection over TLS, or of a dialer of the
-// user's: nothing.
+// socket is what the connection is to the system; nil if that cannot be seen.
+func (c *trackedConn) socket() syscall.Conn {
+	conn := c.Conn
+	for range 8 {
+		if socket, ok := conn.(syscall.Conn); ok {
+			return socket
+		}
+		wrapper, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = wrapper.NetConn()
+	}
+	return nil
+}
+
+// opaque is what can be seen of a connection of a dialer of the user's: nothing.
 type opaque struct{}
 
 func (opaque) Control(func(fd uintptr)) error    { return nil }

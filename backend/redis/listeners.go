@@ -54,7 +54,7 @@ func newListeners(w *waiter) *listeners {
 		}
 	}
 	l.track = l.b.hub.tracker()
-	l.client = l.b.derive.client(len(groups)+1, l.track)
+	l.client = l.b.derive.client(len(groups)+1, l.track, hook{})
 	for _, tags := range groups {
 		l.running.Add(1)
 		go l.listen(tags)

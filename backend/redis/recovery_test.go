@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -25,8 +26,8 @@ const pool = 16
 // lines is a dialer whose connections can be made silent: they stay open, and
 // nothing passes in either direction any more.
 type lines struct {
-	// opaque hides from the client library what the system knows of a connection.
-	opaque bool
+	kind   kind
+	secure *tls.Config // of secured lines
 
 	mu     sync.Mutex
 	all    []*line
@@ -36,6 +37,16 @@ type lines struct {
 	// next is set if the next connection that is written to falls silent.
 	next atomic.Bool
 }
+
+// kind is what of a connection can be seen from its outside.
+type kind string
+
+const (
+	plain   kind = "plain"
+	secured kind = "over TLS"
+	// opaque hides from the client library what the system knows of it.
+	opaque kind = "opaque"
+)
 
 type line struct {
 	net.Conn
@@ -64,13 +75,23 @@ func (s *lines) dial(ctx context.Context, network, addr string) (net.Conn, error
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	l := &line{Conn: conn, lines: s, addr: addr}
+	s.mu.Lock()
 	l.dead.Store(s.silent && (s.only == "" || s.only == addr))
 	s.all = append(s.all, l)
-	if s.opaque {
+	s.mu.Unlock()
+	switch s.kind {
+	case opaque:
 		return l, nil
+	case secured:
+		secure := tls.Client(rawLine{l}, s.secure)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			if l.closes.Load() == 0 {
+				_ = l.Close()
+			}
+			return nil, err
+		}
+		return secure, nil
 	}
 	return rawLine{l}, nil
 }
@@ -132,10 +153,10 @@ func (s *lines) list() (open []*line, dialed int) {
 }
 
 // fallible is a store on such lines, and a client past them.
-func fallible(t *testing.T, opaque bool) (*redis.Backend, *lines, *redistest.Server) {
+func fallible(t *testing.T, kind kind) (*redis.Backend, *lines, *redistest.Server) {
 	t.Helper()
-	server, client := standalone(t, redistest.Options{})
-	s := &lines{opaque: opaque}
+	server, client := standalone(t, redistest.Options{TLS: kind == secured})
+	s := &lines{kind: kind, secure: server.TLS()}
 	options := *client.Options()
 	options.Dialer = s.dial
 	broken := goredis.NewClient(&options)
@@ -170,15 +191,14 @@ func fill(t *testing.T, store backend.Backend, s *lines, server *redistest.Serve
 	require.NoError(t, errors.Join(errs...))
 }
 
-// each runs a test with connections that the client library can look at, and with
-// others.
-func each(t *testing.T, f func(t *testing.T, opaque bool)) {
+// each runs a test with connections of each kind.
+func each(t *testing.T, f func(t *testing.T, kind kind)) {
 	t.Helper()
 	t.Parallel()
-	for _, opaque := range []bool{false, true} {
-		t.Run(fmt.Sprint("opaque ", opaque), func(t *testing.T) {
+	for _, kind := range []kind{plain, secured, opaque} {
+		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			f(t, opaque)
+			f(t, kind)
 		})
 	}
 }
@@ -186,8 +206,8 @@ func each(t *testing.T, f func(t *testing.T, opaque bool)) {
 // lesson: after a network fault each dead connection of the pool cost a time-out of
 // its own.
 func TestConnectionsThatFellSilentAreGivenUpTogether(t *testing.T) {
-	each(t, func(t *testing.T, opaque bool) {
-		store, s, server := fallible(t, opaque)
+	each(t, func(t *testing.T, kind kind) {
+		store, s, server := fallible(t, kind)
 		fill(t, store, s, server, pool)
 		s.set(true, false)
 		start := time.Now()
@@ -207,8 +227,8 @@ func TestConnectionsThatFellSilentAreGivenUpTogether(t *testing.T) {
 }
 
 func TestAConnectionThatIsAliveIsNotClosedByAnothersTimeout(t *testing.T) {
-	each(t, func(t *testing.T, opaque bool) {
-		store, s, server := fallible(t, opaque)
+	each(t, func(t *testing.T, kind kind) {
+		store, s, server := fallible(t, kind)
 		fill(t, store, s, server, 2)
 		s.next.Store(true)
 		failed := make(chan error, 1)
@@ -238,9 +258,9 @@ func TestAConnectionThatIsAliveIsNotClosedByAnothersTimeout(t *testing.T) {
 func TestWhoWaitsIsToldThatItsConnectionFellSilent(t *testing.T) {
 	for _, queues := range [][]string{{"mail"}, {"mail", "other"}} {
 		t.Run(fmt.Sprint(len(queues), " queues"), func(t *testing.T) {
-			each(t, func(t *testing.T, opaque bool) {
+			each(t, func(t *testing.T, kind kind) {
 				ctx := context.Background()
-				store, s, _ := fallible(t, opaque)
+				store, s, _ := fallible(t, kind)
 				waiter, err := store.Waiter(queues)
 				require.NoError(t, err)
 				told := make(chan error, 1)
@@ -276,9 +296,9 @@ func TestWhoWaitsIsToldThatItsConnectionFellSilent(t *testing.T) {
 }
 
 func TestAWaiterKeepsItsConnection(t *testing.T) {
-	each(t, func(t *testing.T, opaque bool) {
+	each(t, func(t *testing.T, kind kind) {
 		ctx := context.Background()
-		store, s, _ := fallible(t, opaque)
+		store, s, _ := fallible(t, kind)
 		waiter, err := store.Waiter([]string{"mail"})
 		require.NoError(t, err)
 		for range 5 {
@@ -293,9 +313,9 @@ func TestAWaiterKeepsItsConnection(t *testing.T) {
 // A server that takes connections and says nothing is not waited for as long as a
 // bell may be.
 func TestTheFirstWordOfAServerIsNotAwaitedForLong(t *testing.T) {
-	each(t, func(t *testing.T, opaque bool) {
+	each(t, func(t *testing.T, kind kind) {
 		ctx := context.Background()
-		store, s, server := fallible(t, opaque)
+		store, s, server := fallible(t, kind)
 		waiter, err := store.Waiter([]string{"mail"})
 		require.NoError(t, err)
 		_, err = waiter.Lease(ctx, asking("mail"), 10*time.Millisecond)
@@ -304,7 +324,7 @@ func TestTheFirstWordOfAServerIsNotAwaitedForLong(t *testing.T) {
 		client := server.Client()
 		defer func() { _ = client.Close() }()
 		require.NoError(t, client.ClientKillByFilter(ctx, "type", "normal").Err())
-		if opaque { // who cannot see that it was closed learns it by an error
+		if kind == opaque { // who cannot see that it was closed learns it by an error
 			_, err = waiter.Lease(ctx, asking("mail"), time.Hour)
 			require.ErrorIs(t, err, backend.ErrUnavailable)
 		}
@@ -318,8 +338,8 @@ func TestTheFirstWordOfAServerIsNotAwaitedForLong(t *testing.T) {
 // lesson: after as many failed dials as the pool has connections the client library
 // dials no more but once a second, and a dial that hangs takes another one.
 func TestAServerThatCouldNotBeReachedIsUsedAsSoonAsItCan(t *testing.T) {
-	each(t, func(t *testing.T, opaque bool) {
-		store, s, _ := fallible(t, opaque)
+	each(t, func(t *testing.T, kind kind) {
+		store, s, _ := fallible(t, kind)
 		require.NoError(t, ask(store))
 		s.set(true, true)
 		require.ErrorIs(t, ask(store), backend.ErrUnavailable) // the connection is dead

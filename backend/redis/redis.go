@@ -134,9 +134,10 @@ func New(client goredis.UniversalClient, config Config) (*Backend, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
+	b.log = slog.New(guardedHandler{b.log.Handler()})
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.hub = newHub(config.Timeout)
-	b.client = derive.client(poolSize, b.hub.tracker())
+	b.client = derive.client(poolSize, b.hub.tracker(), hook{repeats: true})
 	b.waiters = map[*waiter]struct{}{}
 	return b, nil
 }

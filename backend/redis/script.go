@@ -61,6 +61,7 @@ var (
 	queueScript    = load("queue")
 	announceScript = load("announce")
 	workersScript  = load("workers")
+	rightsScript   = load("rights")
 )
 
 // levels is the number of priorities, each with a list of its own.

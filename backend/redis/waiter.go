@@ -129,7 +129,7 @@ func (w *waiter) begin(queues []*queue) (nudged bool, err error) {
 	}
 	if w.crowd == nil && w.client == nil {
 		w.track = w.b.hub.tracker()
-		w.client = w.b.derive.client(1, w.track)
+		w.client = w.b.derive.client(1, w.track, hook{})
 	}
 	w.idle.Add(1)
 	nudged, w.nudged, w.leasing = w.nudged, false, true
@@ -189,10 +189,10 @@ func (w *waiter) leaseAtTheBell(ctx context.Context, request *backend.LeaseReque
 		}
 	}
 	shot, err := w.b.look(t, c)
+	if popErr := pop.Err(); popErr != nil && !errors.Is(popErr, goredis.Nil) && (err != nil || len(shot.ids) == 0) {
+		err = popErr // it came first; and who did not wait would ask again at once
+	}
 	if err != nil {
-		if popErr := pop.Err(); popErr != nil && !errors.Is(popErr, goredis.Nil) {
-			err = popErr // it came first
-		}
 		return reply, err
 	}
 	shot.merge(&reply, t)

@@ -35,8 +35,12 @@ func StartCluster(t testing.TB, options Options) *Cluster {
 	if options.AppendFsync != "" {
 		args = append(args, "--appendonly", "yes", "--appendfsync", options.AppendFsync)
 	}
+	id := options.identify(t)
+	if id != nil {
+		args = append(args, "--tls-cluster", "yes", "--tls-replication", "yes")
+	}
 	for i := range primaries {
-		s := start(t, true, args)
+		s := start(t, id, true, args)
 		c.Servers = append(c.Servers, s)
 		client := s.Client()
 		first, last := i*slots/primaries, (i+1)*slots/primaries-1
@@ -95,7 +99,7 @@ func (c *Cluster) Addrs() []string {
 
 // Client makes a client; the caller closes it.
 func (c *Cluster) Client() *goredis.ClusterClient {
-	return goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: c.Addrs(), Protocol: 2})
+	return goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: c.Addrs(), Protocol: 2, TLSConfig: c.Servers[0].TLS()})
 }
 
 func portOf(s *Server) string { return strconv.Itoa(s.port) }

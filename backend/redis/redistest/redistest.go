@@ -7,6 +7,7 @@ package redistest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -37,6 +38,9 @@ const patience = 20 * time.Second
 type Options struct {
 	// AppendFsync is "always" or "everysec"; empty keeps all in memory.
 	AppendFsync string
+	// TLS has the server take connections over TLS only, with a certificate made for
+	// the test.
+	TLS bool
 	// Args are further settings, as on the server's command line:
 	// "--maxmemory", "10mb".
 	Args []string
@@ -51,6 +55,8 @@ type Server struct {
 	dir  string
 	port int
 	args []string
+	// identity is nil without TLS.
+	identity *Identity
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -66,7 +72,7 @@ func Start(t testing.TB, options Options) *Server {
 	if options.AppendFsync != "" {
 		args = []string{"--save", "", "--appendonly", "yes", "--appendfsync", options.AppendFsync}
 	}
-	return start(t, false, append(args, options.Args...))
+	return start(t, options.identify(t), false, append(args, options.Args...))
 }
 
 // find skips or fails the test if there is no server to start.
@@ -83,16 +89,19 @@ func find(t testing.TB) {
 }
 
 // start tries ports until the server gets one.
-func start(t testing.TB, cluster bool, args []string) *Server {
+func start(t testing.TB, id *Identity, cluster bool, args []string) *Server {
 	t.Helper()
 	var err error
 	for range 10 {
-		s := &Server{t: t, dir: t.TempDir(), port: freePort(cluster)}
+		s := &Server{t: t, dir: t.TempDir(), port: freePort(cluster), identity: id}
 		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
-		s.args = append([]string{
-			"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
-			"--daemonize", "no",
-		}, args...)
+		s.args = []string{"--bind", "127.0.0.1", "--dir", s.dir, "--daemonize", "no"}
+		if id == nil {
+			s.args = append(s.args, "--port", strconv.Itoa(s.port))
+		} else {
+			s.args = append(append(s.args, "--port", "0", "--tls-port", strconv.Itoa(s.port)), id.arguments()...)
+		}
+		s.args = append(s.args, args...)
 		if err = s.launch(); err == nil {
 			t.Cleanup(s.end)
 			return s
@@ -184,11 +193,18 @@ func poll(f func() error) error {
 
 // Options are client options for the server, which fail fast.
 func (s *Server) Options() *goredis.Options {
-	return &goredis.Options{Addr: s.Addr, Protocol: 2, DialTimeout: time.Second, DialerRetries: 1}
+	o := &goredis.Options{Addr: s.Addr, Protocol: 2, DialTimeout: time.Second, DialerRetries: 1}
+	if s.identity != nil {
+		o.TLSConfig = s.identity.Client
+	}
+	return o
 }
 
 // Client makes a client; the caller closes it.
 func (s *Server) Client() *goredis.Client { return goredis.NewClient(s.Options()) }
+
+// TLS is what a client of the server trusts; nil if it does not listen over TLS.
+func (s *Server) TLS() *tls.Config { return s.Options().TLSConfig }
 
 // Dir is the folder of the server's data.
 func (s *Server) Dir() string { return s.dir }
