@@ -58,6 +58,11 @@ type Config struct {
 	// Logger gets what the worker has to say; slog.Default() by default.
 	// Payloads are never logged.
 	Logger *slog.Logger
+	// OnSettled is told of every job that this worker had, once the store has confirmed
+	// what became of it; nil by default. It is called by one goroutine at a time, in
+	// order, and holds up no job: of one that is too slow for 1,000 commits in a row the
+	// rest is not told. A panic is logged.
+	OnSettled func(jobs.Settled)
 	// Name is the supervisor's name in its actor system, unique there; "caddis"
 	// by default.
 	Name string
@@ -87,6 +92,7 @@ func (c Config) Fill() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.Logger = guarded(c.Logger, nil)
 	c.retry = jobs.Exponential{Initial: 50 * time.Millisecond, Max: 500 * time.Millisecond, Jitter: 0.5}
 
 	var wrong []error

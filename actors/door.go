@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
@@ -20,6 +21,8 @@ type door struct {
 	pid        *actor.PID
 	supervisor *actor.PID
 	status     func() Status
+	// stopIn is told of every order to stop, as whoever is to carry it out may be stuck.
+	stopIn func(grace time.Duration)
 
 	mu       sync.Mutex
 	callers  []*actor.PID
@@ -81,7 +84,14 @@ func (d *door) over() *Stopped {
 // SendUserMessage implements actor.Process.
 func (d *door) SendUserMessage(_ *actor.PID, message any) {
 	_, body, sender := actor.UnwrapEnvelope(message)
-	if _, stop := body.(*Stop); stop && sender != nil {
+	stop, ok := body.(*Stop)
+	switch {
+	case ok:
+		d.stopIn(stop.Grace)
+	case isPoison(body):
+		d.stopIn(0)
+	}
+	if ok && sender != nil {
 		if report := d.await(sender); report != nil {
 			d.system.Root.Send(sender, report)
 			return

@@ -83,8 +83,7 @@ func (e *executor) collect(c actor.Context, r *run) {
 	}
 	switch {
 	case r.lost.Load() && r.claim():
-		e.tree.tally.lost()
-		e.tree.ledger.close(r)
+		e.tree.ledger.lost(r)
 	case r.interrupted():
 		e.settle(c, r, r.result.Settlement, endingInterrupted)
 	default:

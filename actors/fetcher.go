@@ -26,33 +26,34 @@ import (
 //
 // A Lease call whose answer was lost is repeated with its token until it is
 // answered, so the store never counts a job as ours that we do not know of.
+// It is the same value after a restart, and what it has in hand is still there.
 type fetcher struct {
-	tree *tree
-	desk *desk
-}
+	tree  *tree
+	relay relay
 
-// desk is what a fetcher has in hand. It outlives a restart of the fetcher.
-type desk struct {
-	relay   relay
 	credits []*slot
 	stock   stock
 	// nudged is set while a nudge is under way.
 	nudged bool
 	// token is that of the call in flight or to be repeated; empty if there is
 	// none.
-	token    string
-	calls    uint64
-	asked    int
-	ahead    int // of those asked for
-	calling  bool
-	failures int
-	abort    context.CancelFunc
+	token   string
+	calls   uint64
+	asked   int
+	ahead   int // of those asked for
+	calling bool
+	tries   tries
+	abort   context.CancelFunc
 
-	waiter backend.Waiter
+	lookout *lookout
 	// waiting is set while the call in flight waits. waitFailures counts how often
-	// in a row such a call failed, although others may have been answered.
-	waiting      bool
-	waitFailures int
+	// in a row such a call failed, although others may have been answered, and
+	// hollow how often it came back at once with nothing.
+	waiting              bool
+	waitFailures, hollow int
+	hollowLines          rarely
+	// resting is set while no new call is to be made.
+	resting bool
 	// empty is true if the last Lease found all there was.
 	empty bool
 	// due is when there may be more without a wake-up; fruitless counts the
@@ -73,6 +74,10 @@ type desk struct {
 	last         bool
 }
 
+func newFetcher(t *tree) *fetcher {
+	return &fetcher{tree: t, relay: relay{dispatcher: t.dispatch}, lookout: newLookout(t.line, t.config.Queues)}
+}
+
 const (
 	// idleWait bounds a wait, and so for how long a lost wake-up is felt.
 	idleWait = 5 * time.Second
@@ -81,12 +86,17 @@ const (
 	// process that gets little CPU a second may be one try.
 	lastLease = time.Second
 	lastTries = 5
+	// A call is hollow if it comes back within hollowTime with nothing although there
+	// was to be something; after hollowCalls of them in a row there are pauses.
+	hollowTime  = 5 * time.Millisecond
+	hollowCalls = 16
 )
 
 type (
 	leased struct {
 		token  string
 		waited bool
+		began  time.Time
 		reply  backend.LeaseReply
 		err    error
 	}
@@ -105,57 +115,57 @@ func (*fewer) IgnoreDeadLetterLogging()       {}
 func (*lastOrder) IgnoreDeadLetterLogging()   {}
 
 func (f *fetcher) Receive(c actor.Context) {
-	d := f.desk
 	switch m := c.Message().(type) {
 	case *slot:
 		if !m.assigned.IsZero() {
-			d.stock.freed(time.Since(m.assigned))
+			f.stock.freed(time.Since(m.assigned))
 		}
-		d.credits = append(d.credits, m)
+		f.credits = append(f.credits, m)
 		f.serve(c, false)
-		if !d.nudged && (len(d.credits) > 0 || d.stock.missing() > 0) {
-			d.nudged = true
+		if !f.nudged && (len(f.credits) > 0 || f.stock.missing() > 0) {
+			f.nudged = true
 			c.Send(c.Self(), nudgeMessage)
 		}
 		return
 	case *nudge:
-		d.nudged = false
+		f.nudged = false
 	case *leased:
 		f.leased(c, m)
 	case *leaseAgain:
-		if m.token == d.token && !d.calling {
+		f.resting = false
+		if m.token != "" && m.token == f.token && !f.calling {
 			f.lease(c, 0)
 			return
 		}
 	case *blockedKeys:
 		f.tree.fetcherPulse.Store(time.Now().UnixNano())
 		if keys := f.known(m.keys); len(keys) > 0 {
-			d.unblock, d.empty = keys, false
+			f.unblock, f.empty = keys, false
 			f.nudge()
 		}
 	case *fewer:
-		d.credits = slices.DeleteFunc(d.credits, (*slot).withdraw)
-		if d.waiting && d.asked > len(d.credits) {
+		f.credits = slices.DeleteFunc(f.credits, (*slot).withdraw)
+		if f.waiting && f.asked > len(f.credits) {
 			f.nudge()
 		}
 	case *lookAtStock:
 		f.lookAtStock(c)
 	case *hush:
-		d.quiet = true
-		f.tree.handBack(d.stock.clear(), endingSettled)
+		f.quiet = true
+		f.tree.handBack(f.stock.clear(), endingSettled)
 		f.stopWaiting(c)
 	case *Resume:
-		d.quiet, d.empty = false, false
+		f.quiet, f.empty = false, false
 	case *drain:
-		d.draining = true
-		f.tree.handBack(d.stock.clear(), endingSettled)
+		f.draining = true
+		f.tree.handBack(f.stock.clear(), endingSettled)
 		f.stopWaiting(c)
 	case *lastOrder:
-		d.last = true
+		f.last = true
 		switch {
-		case d.calling:
-			d.abort()
-		case d.lastFailures >= lastTries:
+		case f.calling:
+			f.abort()
+		case f.lastFailures >= lastTries:
 			f.forsake()
 		}
 	default:
@@ -166,28 +176,26 @@ func (f *fetcher) Receive(c actor.Context) {
 
 // advance makes the next call, if there is one to make.
 func (f *fetcher) advance(c actor.Context) {
-	d := f.desk
 	switch {
-	case d.calling || d.token != "":
+	case f.calling || f.token != "":
 		// one call at a time
-	case d.draining:
+	case f.draining:
 		c.Stop(c.Self())
-	case d.quiet:
-	case d.empty:
-		if len(d.credits) > 0 {
+	case f.quiet, f.resting:
+	case f.empty:
+		if len(f.credits) > 0 {
 			f.wait(c)
 		}
-	case len(d.credits) > 0 || d.stock.missing() > 0:
+	case len(f.credits) > 0 || f.stock.missing() > 0:
 		f.lease(c, 0)
 	}
 }
 
 // wait leases as soon as there may be something to lease.
 func (f *fetcher) wait(c actor.Context) {
-	d := f.desk
 	limit := idleWait
-	if !d.due.IsZero() {
-		limit = min(limit, time.Until(d.due))
+	if !f.due.IsZero() {
+		limit = min(limit, time.Until(f.due))
 	}
 	f.lease(c, limit)
 }
@@ -195,59 +203,57 @@ func (f *fetcher) wait(c actor.Context) {
 // lease asks for as many jobs as there are credits, or repeats a call that was
 // not answered. With a limit the call waits for jobs, as long as that at most.
 func (f *fetcher) lease(c actor.Context, limit time.Duration) {
-	t, d, self := f.tree, f.desk, c.Self()
-	if d.token == "" {
-		d.calls++
-		d.token = t.worker + "." + strconv.FormatUint(d.calls, 36)
-		d.asked, d.ahead = min(len(d.credits), d.stock.atOnce()), 0
-		if !d.empty {
-			d.ahead = min(d.stock.missing(), d.stock.atOnce()-d.asked)
-			d.asked += d.ahead
+	t, self := f.tree, c.Self()
+	if f.token == "" {
+		f.calls++
+		f.token = t.worker + "." + strconv.FormatUint(f.calls, 36)
+		f.asked, f.ahead = min(len(f.credits), f.stock.atOnce()), 0
+		if !f.empty {
+			f.ahead = min(f.stock.missing(), f.stock.atOnce()-f.asked)
+			f.asked += f.ahead
 		}
-		d.failures = 0
-		d.stock.called()
+		f.tries = t.line.first()
+		f.stock.called()
 	}
 	request := backend.LeaseRequest{
-		Worker: t.worker, Token: d.token, Queues: t.config.Queues,
-		Unblock: d.unblock, Max: d.asked, Ahead: d.ahead, Duration: t.config.Lease,
+		Worker: t.worker, Token: f.token, Queues: t.config.Queues,
+		Unblock: f.unblock, Max: f.asked, Ahead: f.ahead, Duration: t.config.Lease,
 	}
-	if d.quiet || d.draining {
+	if f.quiet || f.draining {
 		request.Max, request.Ahead = 0, 0 // only to learn what an unanswered call has taken
 	}
-	d.calling, d.unblocking, d.waiting = true, len(d.unblock) > 0, limit > 0
-	answer := &leased{token: request.Token, waited: d.waiting}
-	if d.waiting {
-		var waiter backend.Waiter
-		waiter, answer.err = f.waiter()
-		d.abort = t.callBy(d.relay.begin, 2*idleWait, func(ctx context.Context) {
-			if answer.err == nil {
-				answer.reply, answer.err = waiter.Lease(ctx, request, limit)
-			}
-			d.relay.arm()
-			t.system.Root.Send(self, answer)
-		})
-		return
+	f.calling, f.unblocking, f.waiting = true, len(f.unblock) > 0, limit > 0
+	answer := &leased{token: request.Token, waited: f.waiting, began: time.Now()}
+	op, timeout := "lease", f.tries.patience()
+	ask := func(ctx context.Context) (err error) {
+		answer.reply, err = t.config.Backend.Lease(ctx, request)
+		return err
 	}
-	timeout := patience(d.failures)
-	if d.draining {
+	switch lookout := f.lookout; {
+	case f.waiting:
+		op, timeout = "wait", 2*idleWait
+		ask = func(ctx context.Context) (err error) {
+			answer.reply, err = lookout.lease(ctx, request, limit)
+			return err
+		}
+	case f.draining:
 		timeout = lastLease
 	}
-	d.abort = t.callBy(d.relay.begin, timeout, func(ctx context.Context) {
-		answer.reply, answer.err = t.config.Backend.Lease(ctx, request)
-		t.heard("lease", answer.err)
-		d.relay.arm()
+	f.abort = t.line.call(f.relay.begin, op, timeout, ask, func(err error) {
+		answer.err = err
+		f.relay.arm()
 		t.system.Root.Send(self, answer)
 	})
 }
 
 func (f *fetcher) leased(c actor.Context, m *leased) {
-	t, d := f.tree, f.desk
-	if m.token != d.token || !d.calling || m.waited != d.waiting {
+	t := f.tree
+	if m.token != f.token || !f.calling || m.waited != f.waiting {
 		return
 	}
-	d.calling, d.waiting, d.abort = false, false, nil
+	f.calling, f.waiting, f.abort = false, false, nil
 	if !m.waited {
-		d.stock.answered(t.roster.count())
+		f.stock.answered(t.roster.count())
 	}
 	switch {
 	case m.err != nil && m.waited:
@@ -257,59 +263,77 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 		f.leaseFailed(c, m.err)
 		return
 	case m.waited:
-		t.heard("wait", nil)
-		d.waitFailures = 0
+		f.waitFailures = 0
 	}
 	nothing := len(m.reply.Leases) == 0
-	inVain := nothing && d.unblocking // those jobs cannot be had now
-	d.token, d.unblock = "", nil
+	inVain := nothing && f.unblocking // those jobs cannot be had now
+	f.token, f.unblock = "", nil
 	t.clock.set(m.reply.Now)
 	f.assign(c, m.reply.Leases)
 
-	d.empty = !m.reply.More
-	d.due = time.Time{}
+	f.empty = !m.reply.More
+	f.due = time.Time{}
 	if !m.reply.NextDue.IsZero() {
 		wait := m.reply.NextDue.Sub(m.reply.Now)
 		if nothing && wait <= 0 {
-			d.fruitless++
-			wait = t.config.retry.Delay(d.fruitless)
+			f.fruitless++
+			wait = t.line.retry.Delay(f.fruitless)
 		} else {
-			d.fruitless = 0
+			f.fruitless = 0
 		}
-		d.due = time.Now().Add(wait)
+		f.due = time.Now().Add(wait)
 	}
 	if keys := f.known(m.reply.Blocked); len(keys) > 0 && !inVain {
-		d.unblock, d.empty = keys, false
+		f.unblock, f.empty = keys, false
 	}
+	if nothing && (m.waited || m.reply.More || len(f.unblock) > 0) && time.Since(m.began) < hollowTime {
+		f.rest(c)
+	} else {
+		f.hollow = 0
+	}
+}
+
+// rest lets time pass when the store goes on to say that there is something, or that
+// it has waited, and then there is nothing.
+func (f *fetcher) rest(c actor.Context) {
+	t := f.tree
+	if f.hollow++; f.hollow < hollowCalls {
+		return
+	}
+	if missed, ok := f.hollowLines.may(time.Now()); ok {
+		t.log.Warn("the job store says at once that there is nothing where it is to wait, or that there is more where there is nothing; asking it less often",
+			"times", f.hollow, "missed", missed)
+	}
+	f.resting = true
+	t.after(t.line.retry.Delay(f.hollow-hollowCalls+1), c.Self(), &leaseAgain{})
 }
 
 // leaseFailed has a call repeated until it is answered.
 func (f *fetcher) leaseFailed(c actor.Context, err error) {
-	t, d := f.tree, f.desk
-	d.failures++
-	if d.draining {
-		d.lastFailures++
-		d.failures = min(d.failures, 2) // little time is left
+	t := f.tree
+	if t.line.failed(&f.tries, err) == faultOwn && tookTooLong(err) {
+		f.stock.tooMuch()
 	}
-	if d.last && d.lastFailures >= lastTries || errors.Is(err, backend.ErrClosed) {
+	if f.draining {
+		f.lastFailures++
+		f.tries.failures = min(f.tries.failures, 2) // little time is left
+	}
+	if f.last && f.lastFailures >= lastTries || f.draining && errors.Is(err, backend.ErrClosed) {
 		f.forsake()
-		d.empty = true
 		return
 	}
-	t.after(t.config.retry.Delay(d.failures), c.Self(), &leaseAgain{d.token})
+	t.after(t.line.pause(f.tries.failures, err), c.Self(), &leaseAgain{f.token})
 }
 
 // waitFailed has a call that waited repeated without waiting: at once if it was
 // interrupted, as nobody wants more then than what it has taken.
 func (f *fetcher) waitFailed(c actor.Context, err error) {
-	t, d := f.tree, f.desk
-	if d.quiet || d.draining {
+	if f.quiet || f.draining {
 		f.lease(c, 0)
 		return
 	}
-	t.heard("wait", err)
-	d.waitFailures++
-	t.after(t.config.retry.Delay(d.waitFailures), c.Self(), &leaseAgain{d.token})
+	f.waitFailures++
+	f.tree.after(f.tree.line.pause(f.waitFailures, err), c.Self(), &leaseAgain{f.token})
 }
 
 // start wakes an executor in the fetcher's own goroutine, after its turn: the job
@@ -318,19 +342,19 @@ func (f *fetcher) start(c actor.Context, s *slot, executor *actor.PID) {
 	s.relay.arm()
 	c.Send(executor, lookMessage)
 	if mailbox := s.relay.disarm(); mailbox != nil {
-		f.desk.relay.begin(func() { s.relay.turns(mailbox, nil) })
+		f.relay.begin(func() { s.relay.turns(mailbox, nil) })
 	}
 }
 
 // forsake gives up a call that was not answered: what it may have taken comes back
 // when the lease expires.
 func (f *fetcher) forsake() {
-	t, d := f.tree, f.desk
-	if d.token != "" {
+	t := f.tree
+	if f.token != "" {
 		t.log.Warn("the job store did not answer a lease; jobs that it may have handed out come back when their leases expire",
 			"worker", t.worker, "lease", t.config.Lease)
 	}
-	d.token = ""
+	f.token = ""
 }
 
 // assign gives leases to free slots; what is over stays in stock.
@@ -338,17 +362,16 @@ func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 	if len(leases) == 0 {
 		return
 	}
-	t, d := f.tree, f.desk
-	t.tally.leased(len(leases))
+	t := f.tree
 	runs := t.ledger.open(leases)
-	if d.quiet || d.draining {
+	if f.quiet || f.draining {
 		t.handBack(runs, endingSettled)
 		return
 	}
-	d.stock.put(runs)
+	f.stock.put(runs)
 	f.serve(c, len(leases) == 1)
-	if len(d.stock.runs) > 0 && !d.stock.watched {
-		d.stock.watched = true
+	if len(f.stock.runs) > 0 && !f.stock.watched {
+		f.stock.watched = true
 		t.after(stockTime, c.Self(), &lookAtStock{})
 	}
 }
@@ -356,18 +379,18 @@ func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 // serve gives what is in stock to free slots. One that comes alone is begun without
 // delay.
 func (f *fetcher) serve(c actor.Context, alone bool) {
-	d, now := f.desk, time.Now()
-	for len(d.credits) > 0 && len(d.stock.runs) > 0 {
-		last := len(d.credits) - 1
-		free := d.credits[last]
-		d.credits[last] = nil
-		d.credits = d.credits[:last]
-		executor, ok := free.assign(d.stock.runs[0])
+	now := time.Now()
+	for len(f.credits) > 0 && len(f.stock.runs) > 0 {
+		last := len(f.credits) - 1
+		free := f.credits[last]
+		f.credits[last] = nil
+		f.credits = f.credits[:last]
+		executor, ok := free.assign(f.stock.runs[0])
 		if !ok {
 			continue
 		}
 		free.assigned = now
-		d.stock.take()
+		f.stock.take()
 		switch {
 		case executor == nil:
 		case alone:
@@ -380,48 +403,31 @@ func (f *fetcher) serve(c actor.Context, alone bool) {
 
 // lookAtStock hands back what nobody takes.
 func (f *fetcher) lookAtStock(c actor.Context) {
-	d := f.desk
-	d.stock.watched = false
-	if len(d.stock.runs) == 0 {
+	f.stock.watched = false
+	if len(f.stock.runs) == 0 {
 		return
 	}
-	if d.stock.idle() {
-		f.tree.handBack(d.stock.clear(), endingReturned)
+	if f.stock.idle() {
+		f.tree.handBack(f.stock.clear(), endingReturned)
 		return
 	}
-	d.stock.watched = true
+	f.stock.watched = true
 	f.tree.after(stockTime, c.Self(), &lookAtStock{})
-}
-
-// waiter returns the waiter and makes it where there is none.
-func (f *fetcher) waiter() (backend.Waiter, error) {
-	d := f.desk
-	if d.waiter == nil {
-		waiter, err := f.tree.config.Backend.Waiter(f.tree.config.Queues)
-		if err != nil {
-			return nil, err
-		}
-		d.waiter = waiter
-	}
-	return d.waiter, nil
 }
 
 // nudge ends a wait.
 func (f *fetcher) nudge() {
-	if d := f.desk; d.waiting && d.waiter != nil {
-		d.waiter.Nudge()
+	if f.waiting {
+		f.lookout.nudge()
 	}
 }
 
 // stopWaiting interrupts a wait, and sees to it that a call that is to be repeated
 // is so at once.
 func (f *fetcher) stopWaiting(c actor.Context) {
-	t, d := f.tree, f.desk
-	if waiter := d.waiter; waiter != nil {
-		d.waiter = nil
-		t.call(callTimeout, func(context.Context) { _ = waiter.Close() })
-	}
-	if d.token != "" && !d.calling {
+	f.lookout.close()
+	f.lookout = newLookout(f.tree.line, f.tree.config.Queues)
+	if f.token != "" && !f.calling {
 		f.lease(c, 0)
 	}
 }

@@ -3,6 +3,9 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
+	"strings"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
@@ -47,31 +50,92 @@ func (s *supervisor) finish() {
 // short, closes what the tree has open, and gives the report to all who wait.
 func (s *supervisor) lastSteps() {
 	t := s.tree
-	t.endCalls()
-	calls := make(chan struct{})
-	go func() {
-		t.calls.Wait()
-		close(calls)
-	}()
-	select {
-	case <-calls:
-	case <-time.After(lastCalls):
-		t.log.Error("a call to the job store does not end although its context has")
-	}
+	t.finishing.Store(true)
+	t.line.hangUp()
+	limit := max(lastMoment, min(lastCalls, t.untilEnd()))
 	if s.unsettled {
+		t.outside.await(limit)
 		s.settleAll()
 	}
-	t.dispatch.close()
-	report := s.report()
-	t.outcome = report
-	t.setState(report.State)
-	t.log.Info("worker stopped", "worker", t.worker, "report", &report.Report)
-	t.door.close(report, t.status())
-	close(t.done)
+	t.conclude(s.crash, s.reason, limit)
 }
 
-// lastCalls is how long calls may take to end once their context has.
+// lastCalls is how long the code of others may take to return at the end.
 const lastCalls = time.Second
+
+// conclude gives the report to all who wait, once. For those who are still in the code
+// of others it waits for limit at most, and names them.
+func (t *tree) conclude(crash error, reason string, limit time.Duration) {
+	t.concluded.Do(func() {
+		state := StateStopped
+		if crash != nil {
+			state = StateCrashed
+		}
+		t.setState(state)
+		t.news.flush(limit)
+		stuck, now := t.outside.await(limit), time.Now()
+		report := &Stopped{Report{
+			Worker: t.worker, State: state, Reason: reason, Err: crash, Stuck: stuck,
+			StartedAt: t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.stopBegan.Load())),
+		}}
+		t.ledger.sum(&report.Report)
+		t.outcome = report
+		t.news.tell("the handler of the log", func() {
+			t.log.Info("worker stopped", "worker", t.worker, "report", &report.Report)
+		}, math.MaxInt)
+		t.news.flush(lastMoment)
+		t.dispatch.close()
+		t.door.close(report, t.status())
+		close(t.done)
+		t.stopMu.Lock()
+		defer t.stopMu.Unlock()
+		if t.watchdog != nil {
+			t.watchdog.Stop()
+		}
+	})
+}
+
+// endBy sees to it that the report is there soon after an instant, whatever the actors
+// do: one that is in the code of others cannot be made to end.
+func (t *tree) endBy(end time.Time) {
+	t.stopMu.Lock()
+	defer t.stopMu.Unlock()
+	switch {
+	case t.watchdog == nil:
+		t.watchdog = time.AfterFunc(time.Until(end)+lastCalls, t.endAnyway)
+	case end.Before(t.watchdogAt):
+		t.watchdog.Reset(time.Until(end) + lastCalls)
+	default:
+		return
+	}
+	t.watchdogAt = end
+}
+
+// stopIn is endBy with a grace; 0 is the configured one.
+func (t *tree) stopIn(grace time.Duration) {
+	if grace <= 0 {
+		grace = t.config.Grace
+	}
+	t.endBy(time.Now().Add(grace))
+}
+
+// endAnyway gives the report without the actors.
+func (t *tree) endAnyway() {
+	if t.finishing.Swap(true) {
+		return // lastSteps takes a bounded time
+	}
+	who := t.outside.names()
+	if len(who) == 0 {
+		who = []string{"an actor"}
+	}
+	t.accepting.Store(false)
+	t.cancelling.Store(true)
+	t.ledger.cancelAll(jobs.ErrStopping)
+	t.line.hangUp()
+	t.stopBegan.CompareAndSwap(0, time.Now().UnixNano())
+	crash := fmt.Errorf("the stop was held up by %s", strings.Join(who, ", "))
+	t.conclude(crash, "crashed: "+crash.Error(), lastMoment)
+}
 
 // settleAll does what fetcher, settler and keeper would have done.
 func (s *supervisor) settleAll() {
@@ -80,7 +144,10 @@ func (s *supervisor) settleAll() {
 	defer cancel()
 	s.persist(ctx, s.resolveLease)
 	s.persist(ctx, s.settleRest)
-	if err := t.config.Backend.SignOff(ctx, t.worker, t.config.Queues); err != nil {
+	err := t.line.now(ctx, "sign off", func(ctx context.Context) error {
+		return t.config.Backend.SignOff(ctx, t.worker, t.config.Queues)
+	})
+	if err != nil {
 		t.log.Debug("the worker's record stays until it expires", "error", err)
 	}
 }
@@ -93,7 +160,7 @@ func (s *supervisor) persist(ctx context.Context, do func(context.Context) error
 			return
 		}
 		select {
-		case <-time.After(s.tree.config.retry.Delay(failures)):
+		case <-time.After(s.tree.line.retry.Delay(failures)):
 		case <-ctx.Done():
 			return
 		}
@@ -102,16 +169,19 @@ func (s *supervisor) persist(ctx context.Context, do func(context.Context) error
 
 // resolveLease learns what an unanswered Lease call has taken.
 func (s *supervisor) resolveLease(ctx context.Context) error {
-	t, d := s.tree, s.desk
-	if d.token == "" {
+	t, f := s.tree, s.fetcher
+	if f.token == "" {
 		return nil
 	}
-	reply, err := t.config.Backend.Lease(ctx, backend.LeaseRequest{
-		Worker: t.worker, Token: d.token, Queues: t.config.Queues, Duration: t.config.Lease,
+	var reply backend.LeaseReply
+	err := t.line.now(ctx, "lease", func(ctx context.Context) (err error) {
+		reply, err = t.config.Backend.Lease(ctx, backend.LeaseRequest{
+			Worker: t.worker, Token: f.token, Queues: t.config.Queues, Duration: t.config.Lease,
+		})
+		return err
 	})
 	if err == nil {
-		d.token = ""
-		t.tally.leased(len(reply.Leases))
+		f.token = ""
 		t.ledger.open(reply.Leases)
 	}
 	return err
@@ -121,57 +191,35 @@ func (s *supervisor) resolveLease(ctx context.Context) error {
 // hear the end of, and then all that the ledger lists. Messages that were on their
 // way have vanished with their actors.
 func (s *supervisor) settleRest(ctx context.Context) error {
-	t, b := s.tree, s.box
+	t, b := s.tree, s.settler
 	for _, slot := range s.roster.all() {
 		t.takeFrom(slot)
 	}
-	for {
-		if len(b.inFlight) == 0 {
-			b.inFlight = t.ledger.list()
-			b.inFlight = b.inFlight[:min(len(b.inFlight), maxCommit)]
-			b.call++
-		}
-		if len(b.inFlight) == 0 {
-			return nil
-		}
-		for _, r := range b.inFlight {
-			if r.claim() {
-				r.settlement = r.released()
+	for ctx.Err() == nil {
+		if b.size() == 0 {
+			b.replace(t.ledger.list())
+			for _, r := range b.waiting {
+				if r.claim() {
+					r.settlement = r.released()
+				}
 			}
 		}
-		results, err := t.config.Backend.Settle(ctx, t.settleRequest(b.call, b.inFlight))
-		if err == nil {
-			err = checkAnswers(len(results), len(b.inFlight))
+		if b.size() == 0 {
+			return nil
 		}
-		if err != nil {
+		request := b.request()
+		var results []backend.SettleResult
+		err := t.line.now(ctx, "settle", func(ctx context.Context) (err error) {
+			results, err = t.settle(ctx, request)
+			return err
+		})
+		if err == nil {
+			b.confirmed(results)
+		} else if _, next := b.failed(err); !next {
 			return err
 		}
-		t.tally.ended(b.inFlight, results)
-		t.ledger.close(b.inFlight...)
-		b.inFlight = nil
 	}
-}
-
-// report sums up. Runs that are still in the ledger have no answer of the store.
-func (s *supervisor) report() *Stopped {
-	t := s.tree
-	state, now := StateStopped, time.Now()
-	if s.crash != nil {
-		state = StateCrashed
-	}
-	t.tally.mu.Lock()
-	defer t.tally.mu.Unlock()
-	for _, r := range t.ledger.list() {
-		t.tally.counts.Unconfirmed++
-		t.tally.unconfirmed = append(t.tally.unconfirmed, r.ref())
-	}
-	return &Stopped{Report{
-		Worker: t.worker, State: state, Reason: s.reason, Err: s.crash,
-		Counts:          t.tally.counts,
-		AbandonedJobs:   t.tally.abandoned,
-		UnconfirmedJobs: t.tally.unconfirmed,
-		StartedAt:       t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.stopBegan.Load())),
-	}}
+	return ctx.Err()
 }
 
 // shield keeps a fault in the last moments from hanging the stop: the library
@@ -201,8 +249,7 @@ func (t *tree) takeFrom(s *slot) *run {
 		r.settlement = r.released()
 	case r.lost.Load():
 		if r.claim() {
-			t.tally.lost()
-			t.ledger.close(r)
+			t.ledger.lost(r)
 		}
 		return nil
 	case !r.claim():

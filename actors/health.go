@@ -20,6 +20,9 @@ func Health(status func() Status, lease time.Duration) http.Handler {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			s := status()
 			body := healthBody{OK: good(s), Status: s}
+			if s.BackendError != "" { // strangers are not to learn where the store is
+				body.BackendError = "the job store is unavailable or refuses a call; the log says more"
+			}
 			if s.State.Stopping() {
 				body.TimeLeft = max(0, time.Until(s.StopBy)).Round(time.Millisecond).String()
 			}

@@ -11,8 +11,9 @@ import (
 )
 
 // keeper keeps what the worker has. Every third of a lease it renews the leases of
-// all runs, sweeps the worker's queues, and publishes the worker's record. It
-// listens for commands, and it stores the progress that handlers report.
+// all runs, and keeps house: it sweeps the worker's queues, and publishes the worker's
+// record. It listens for commands, and it stores the progress that handlers report.
+// It makes one call at a time, the most urgent first: leases, house, progress.
 //
 // What it learns it puts into effect itself: a run whose lease is lost, or whose
 // job somebody cancelled, has its context cancelled. It sends blockedKeys to the
@@ -21,247 +22,359 @@ import (
 type keeper struct {
 	tree *tree
 
-	calling  bool
+	leases, progress batches[*run]
+	house            chores
+
+	// calling is what the call in flight is for; "" if there is none.
+	calling  string
 	abort    context.CancelFunc
-	failures int
+	resting  bool // after a failure
 	timer    *time.Timer
-	// again is a round that was asked for while another one was under way.
-	again    *round
 	draining bool
 	gone     bool
 
 	endListen context.CancelFunc
 }
 
-// round is one turn of the keeper: all of it, or only the renewal of some runs.
-type round struct {
-	full   bool
-	filter func(*run) bool
+// chores is what is to be done of the house.
+type chores struct {
+	due   bool
+	tries tries
+	// from is where in the worker's block keys the next sweep begins, which names
+	// backend.MaxSweepKeys at most.
+	from int
 }
 
 type (
 	beat         struct{}
+	rested       struct{}
 	progressMade struct{}
 	saveProgress struct{}
-	rounded      struct {
-		full    bool
+	renewed      struct {
+		by      *keeper
+		what    *batches[*run]
+		results []backend.RenewResult
+		err     error
+	}
+	houseKept struct {
+		by      *keeper
 		blocked []string
 		err     error
 	}
 	commanded struct{ backend.Command }
+	hurry     struct{}
 	signedOff struct{}
 )
 
 func (*beat) IgnoreDeadLetterLogging()         {}
+func (*rested) IgnoreDeadLetterLogging()       {}
 func (*progressMade) IgnoreDeadLetterLogging() {}
 func (*saveProgress) IgnoreDeadLetterLogging() {}
-func (*rounded) IgnoreDeadLetterLogging()      {}
+func (*renewed) IgnoreDeadLetterLogging()      {}
+func (*houseKept) IgnoreDeadLetterLogging()    {}
 func (*commanded) IgnoreDeadLetterLogging()    {}
+func (*hurry) IgnoreDeadLetterLogging()        {}
 func (*signedOff) IgnoreDeadLetterLogging()    {}
 
 const (
+	// renewCount and renewBytes bound a renewal, progressBytes a call that stores
+	// progress: it is small, as the next renewal waits for it.
+	renewCount    = 2000
+	renewBytes    = 1 << 20
+	progressBytes = 128 << 10
 	// progressDelay gathers progress before it is stored.
 	progressDelay = 250 * time.Millisecond
 	// signOffTimeout bounds the farewell.
 	signOffTimeout = 500 * time.Millisecond
 )
 
+func newKeeper(t *tree) *keeper {
+	const lease = 300 // about what queue, id and token take
+	return &keeper{
+		tree:   t,
+		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
+		progress: batches[*run]{count: renewCount, bytes: progressBytes,
+			weigh: func(r *run) int { return lease + len(r.newestProgress()) }},
+	}
+}
+
 func (k *keeper) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *actor.Started:
 		k.listen(c)
-		k.turn(c, round{full: true})
+		k.beat(c)
 	case *actor.Stopping, *actor.Restarting:
 		k.leave()
+		k.hangUp()
 	case *beat:
-		k.turn(c, round{full: true})
+		k.beat(c)
+	case *rested:
+		k.resting = false
 	case *progressMade:
 		k.tree.after(progressDelay, c.Self(), &saveProgress{})
+		return
 	case *saveProgress:
 		k.tree.progressPending.Store(false)
-		k.turn(c, round{filter: (*run).hasProgress})
+		k.gatherProgress()
 	case *commanded:
-		if m.Verb == backend.CommandCancel {
-			k.turn(c, round{filter: func(r *run) bool {
-				return r.lease.Job.ID == m.ID && r.lease.Job.Queue == m.Queue
-			}})
+		k.command(m.Command)
+	case *renewed:
+		if m.by != k {
+			return // it came for one that failed
 		}
-	case *rounded:
-		k.rounded(c, m)
+		k.calling, k.abort = "", nil
+		k.renewed(c, m)
+	case *houseKept:
+		if m.by != k {
+			return
+		}
+		k.calling, k.abort = "", nil
+		k.houseKept(c, m)
 	case *drain:
 		k.draining = true
 		k.leave()
-		if !k.calling {
-			k.signOff(c)
+		if k.calling != announcing {
+			k.hangUp()
 		}
+		k.tree.after(min(signOffTimeout, k.tree.untilEnd()/2), c.Self(), &hurry{})
+	case *hurry: // the farewell is not to wait any longer for a call
+		k.hangUp()
 	case *signedOff:
 		c.Stop(c.Self())
+		return
 	}
+	k.advance(c)
 }
 
+// beat begins a round.
+func (k *keeper) beat(c actor.Context) {
+	if k.draining {
+		return
+	}
+	t := k.tree
+	t.keeperPulse.Store(time.Now().UnixNano())
+	k.timer = t.after(t.config.Lease/3, c.Self(), &beat{})
+	k.leases.replace(t.renewable())
+	k.house.due = true
+	k.gatherProgress()
+	c.Send(t.fetcher, &blockedKeys{}) // its pulse
+}
+
+// leave hears and begins nothing more.
 func (k *keeper) leave() {
 	k.endListen()
 	if k.timer != nil {
 		k.timer.Stop()
 	}
+}
+
+func (k *keeper) hangUp() {
 	if k.abort != nil {
 		k.abort()
 	}
 }
 
-// turn makes a round, or remembers it while another one is under way.
-func (k *keeper) turn(c actor.Context, what round) {
-	if k.draining {
-		return
+// advance makes the next call, if there is one to make.
+func (k *keeper) advance(c actor.Context) {
+	switch {
+	case k.calling != "":
+	case k.draining:
+		k.signOff(c)
+	case k.resting:
+	case k.leases.size() > 0:
+		k.renew(c, &k.leases, k.tree.config.Lease/3)
+	case k.house.due:
+		k.keepHouse(c)
+	case k.progress.size() > 0:
+		k.renew(c, &k.progress, k.tree.config.Lease/6)
 	}
-	if k.calling {
-		if k.again == nil || what.full {
-			k.again = &what
-		} else if first := *k.again; !first.full {
-			k.again = &round{filter: func(r *run) bool { return first.filter(r) || what.filter(r) }}
-		}
-		return
-	}
-	runs := k.tree.renewable(what.filter)
-	if !what.full && len(runs) == 0 {
-		return
-	}
+}
+
+// renew prolongs leases, or stores progress.
+func (k *keeper) renew(c actor.Context, what *batches[*run], within time.Duration) {
 	t, self := k.tree, c.Self()
-	k.calling = true
-	if what.full {
-		t.keeperPulse.Store(time.Now().UnixNano())
-	}
-	k.abort = t.call(min(callTimeout, t.config.Lease/3), func(ctx context.Context) {
-		answer := &rounded{full: what.full}
-		answer.err = t.renew(ctx, runs)
-		if what.full && answer.err == nil {
-			answer.blocked, answer.err = t.keepHouse(ctx)
+	batch, _ := what.next(t.line)
+	request := backend.RenewRequest{Worker: t.worker, Duration: t.config.Lease, Leases: make([]backend.Held, len(batch))}
+	for i, r := range batch {
+		request.Leases[i] = backend.Held{Queue: r.lease.Job.Queue, ID: r.lease.Job.ID, Token: r.lease.Token}
+		if what == &k.progress {
+			request.Leases[i].Progress = r.newestProgress()
 		}
-		t.heard("renew", answer.err)
+	}
+	k.calling = "renew"
+	answer := &renewed{by: k, what: what}
+	k.abort = t.line.call(t.dispatch.Schedule, k.calling, min(callTimeout, within), func(ctx context.Context) (err error) {
+		answer.results, err = t.config.Backend.Renew(ctx, request)
+		if err == nil {
+			err = checkAnswers(len(answer.results), len(request.Leases))
+		}
+		return err
+	}, func(err error) {
+		answer.err = err
 		t.system.Root.Send(self, answer)
 	})
 }
 
-func (k *keeper) rounded(c actor.Context, m *rounded) {
-	k.calling, k.abort = false, nil
-	if k.draining {
-		if !k.gone {
-			k.signOff(c)
+// renewed puts into effect what the store answered. Progress that it does not take
+// waits for the next beat, or for newer progress.
+func (k *keeper) renewed(c actor.Context, m *renewed) {
+	t := k.tree
+	if m.err != nil {
+		why, divided := m.what.failed(t.line, m.err)
+		switch {
+		case m.what == &k.leases && !divided:
+			k.rest(c, m.what.tries.failures, m.err)
+		case m.what == &k.progress && why == faultOwn && len(m.what.sent) == 1:
+			m.what.answered()[0].progress = nil
+			t.log.Warn("the job store does not take the progress of a job; it is dropped", "error", m.err.Error())
+		case m.what == &k.progress && !divided:
+			k.rest(c, m.what.tries.failures, m.err)
 		}
 		return
 	}
-	switch {
-	case m.err != nil:
-		k.failures++
-		k.beatIn(c, min(k.tree.config.retry.Delay(k.failures), k.tree.config.Lease/6))
-	case m.full:
-		k.failures = 0
-		k.beatIn(c, k.tree.config.Lease/3)
-	}
-	if m.full {
-		c.Send(k.tree.fetcher, &blockedKeys{m.blocked})
-	}
-	if again := k.again; again != nil {
-		k.again = nil
-		k.turn(c, *again)
+	until := t.clock.now().Add(t.config.Lease).UnixNano()
+	for i, r := range m.what.answered() {
+		if m.what == &k.progress {
+			r.progress = nil
+		}
+		switch result := &m.results[i]; {
+		case result.Lost:
+			t.loseLease(r)
+			continue
+		case result.CancelRequested:
+			r.cancel(jobs.ErrCancelled)
+		}
+		r.renewedUntil.Store(until)
 	}
 }
 
-func (k *keeper) beatIn(c actor.Context, d time.Duration) {
-	if k.timer != nil {
-		k.timer.Stop()
+// rest lets some time pass after a failure.
+func (k *keeper) rest(c actor.Context, failures int, err error) {
+	k.resting = true
+	pause := min(k.tree.line.pause(failures, err), k.tree.config.Lease/6)
+	k.tree.after(pause, c.Self(), &rested{})
+}
+
+// announcing is the call that must not land after the farewell.
+const announcing = "announce"
+
+// keepHouse sweeps the queues and publishes the worker's record.
+func (k *keeper) keepHouse(c actor.Context) {
+	t, self := k.tree, c.Self()
+	keys := k.blockKeys()
+	record := t.record()
+	k.calling = announcing
+	answer := &houseKept{by: k}
+	k.abort = t.line.call(t.dispatch.Schedule, k.calling, min(callTimeout, t.config.Lease/3), func(ctx context.Context) error {
+		swept, sweepErr := t.config.Backend.Sweep(ctx, backend.SweepRequest{
+			Queues: t.config.Queues, Duration: t.config.Lease, Keys: keys,
+		})
+		if swept.Reclaimed > 0 {
+			t.log.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
+		}
+		answer.blocked = swept.Blocked
+		return errors.Join(sweepErr, t.config.Backend.Announce(ctx, record, t.config.Lease))
+	}, func(err error) {
+		answer.err = err
+		t.system.Root.Send(self, answer)
+	})
+}
+
+// blockKeys are the keys of the worker's kinds to ask for in this turn.
+func (k *keeper) blockKeys() []string {
+	all := k.tree.blockKeys
+	n := min(len(all), backend.MaxSweepKeys)
+	keys := make([]string, 0, n)
+	for i := range n {
+		keys = append(keys, all[(k.house.from+i)%len(all)])
 	}
-	k.timer = k.tree.after(d, c.Self(), &beat{})
+	k.house.from = (k.house.from + n) % len(all)
+	return keys
+}
+
+func (k *keeper) houseKept(c actor.Context, m *houseKept) {
+	if len(m.blocked) > 0 {
+		c.Send(k.tree.fetcher, &blockedKeys{m.blocked})
+	}
+	if m.err == nil {
+		k.house.due, k.house.tries = false, tries{}
+		return
+	}
+	k.house.tries.failures++
+	k.rest(c, k.house.tries.failures, m.err)
+}
+
+func (k *keeper) gatherProgress() {
+	var runs []*run
+	for _, r := range k.tree.renewable() {
+		if r.newestProgress() != nil {
+			runs = append(runs, r)
+		}
+	}
+	k.progress.replace(runs)
+}
+
+// command learns from the store about a job that is to be cancelled.
+func (k *keeper) command(command backend.Command) {
+	if command.Verb != backend.CommandCancel {
+		return
+	}
+	for _, r := range k.tree.renewable() {
+		if r.lease.Job.ID == command.ID && r.lease.Job.Queue == command.Queue {
+			k.leases.add(r)
+		}
+	}
 }
 
 // listen hears commands until the keeper ends.
 func (k *keeper) listen(c actor.Context) {
 	t, self := k.tree, c.Self()
-	ctx, end := context.WithCancel(t.callContext)
+	ctx, end := context.WithCancel(t.line.ctx)
 	k.endListen = end
-	t.calls.Add(1)
-	t.dispatch.Schedule(func() {
-		defer t.calls.Done()
-		err := t.config.Backend.Listen(ctx, func(command backend.Command) {
-			t.system.Root.Send(self, &commanded{command})
-		})
-		if err != nil && ctx.Err() == nil && !errors.Is(err, backend.ErrClosed) {
-			t.log.Warn("commands are not heard any more; a cancel takes effect at the next renewal", "error", err)
-		}
+	t.line.listen(ctx, func(command backend.Command) {
+		t.system.Root.Send(self, &commanded{command})
 	})
 }
 
+// signOff says farewell, once.
 func (k *keeper) signOff(c actor.Context) {
+	if k.gone {
+		return
+	}
 	k.gone = true
 	t, self := k.tree, c.Self()
-	limit := signOffTimeout
-	if by := t.stopBy.Load(); by != 0 {
-		limit = max(time.Millisecond, min(limit, time.Until(time.Unix(0, by))))
-	}
-	t.call(limit, func(ctx context.Context) {
-		if err := t.config.Backend.SignOff(ctx, t.worker, t.config.Queues); err != nil {
+	limit := max(time.Millisecond, min(signOffTimeout, t.untilEnd()))
+	t.line.call(t.dispatch.Schedule, "sign off", limit, func(ctx context.Context) error {
+		return t.config.Backend.SignOff(ctx, t.worker, t.config.Queues)
+	}, func(err error) {
+		if err != nil {
 			t.log.Debug("the worker's record stays until it expires", "error", err)
 		}
 		t.system.Root.Send(self, &signedOff{})
 	})
 }
 
-// hasProgress reports whether there is progress to store. It takes it from the
-// handler, so it is called by one goroutine at a time: the keeper's.
-func (r *run) hasProgress() bool {
+// newestProgress is what is to be stored of a run's progress; nil if there is nothing.
+// It takes it from the handler, so only the keeper calls it.
+func (r *run) newestProgress() []byte {
 	if work := r.work.Load(); work != nil {
 		if p := work.TakeProgress(); p != nil {
 			r.progress = p
 		}
 	}
-	return r.progress != nil
+	return r.progress
 }
 
 // renewable lists the runs whose leases are to be renewed.
-func (t *tree) renewable(filter func(*run) bool) []*run {
+func (t *tree) renewable() []*run {
 	runs := t.ledger.list()
 	kept := runs[:0]
 	for _, r := range runs {
-		fresh := r.hasProgress()
-		if !r.lost.Load() && (filter == nil || filter(r) || fresh) {
+		if !r.lost.Load() {
 			kept = append(kept, r)
 		}
 	}
 	return kept
-}
-
-// renew prolongs the leases of runs and puts into effect what the store answers.
-func (t *tree) renew(ctx context.Context, runs []*run) error {
-	for len(runs) > 0 {
-		n := min(len(runs), backend.MaxBatch)
-		request := backend.RenewRequest{
-			Worker: t.worker, Duration: t.config.Lease, Leases: make([]backend.Held, n),
-		}
-		for i, r := range runs[:n] {
-			request.Leases[i] = backend.Held{
-				Queue: r.lease.Job.Queue, ID: r.lease.Job.ID, Token: r.lease.Token, Progress: r.progress,
-			}
-		}
-		results, err := t.config.Backend.Renew(ctx, request)
-		if err == nil {
-			err = checkAnswers(len(results), n)
-		}
-		if err != nil {
-			return err
-		}
-		for i, result := range results {
-			r := runs[i]
-			r.progress = nil
-			switch {
-			case result.Lost:
-				t.loseLease(r)
-			case result.CancelRequested:
-				r.cancel(jobs.ErrCancelled)
-			}
-		}
-		runs = runs[n:]
-	}
-	return nil
 }
 
 // loseLease ends a run whose job the store has given to somebody else. One that is
@@ -273,18 +386,4 @@ func (t *tree) loseLease(r *run) {
 	t.log.Warn("a lease was lost; the job may run twice", "queue", r.lease.Job.Queue,
 		"id", r.lease.Job.ID, "kind", r.lease.Job.Kind)
 	r.cancel(jobs.ErrLeaseLost)
-}
-
-// keepHouse sweeps the queues and publishes the worker's record.
-func (t *tree) keepHouse(ctx context.Context) (blocked []string, err error) {
-	swept, err := t.config.Backend.Sweep(ctx, backend.SweepRequest{
-		Queues: t.config.Queues, Duration: t.config.Lease,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if swept.Reclaimed > 0 {
-		t.log.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
-	}
-	return swept.Blocked, t.config.Backend.Announce(ctx, t.record(), t.config.Lease)
 }

@@ -7,10 +7,14 @@ import (
 )
 
 // ledger lists every run from the moment its lease arrives until the store has
-// answered for it.
+// answered for it, and counts what became of those that it listed.
 type ledger struct {
-	mu   sync.Mutex
-	runs map[*run]struct{}
+	mu     sync.Mutex
+	runs   map[*run]struct{}
+	counts Counts
+	// abandoned lists those that ignored their context, unconfirmed those whose
+	// settlement the store refused.
+	abandoned, unconfirmed []Ref
 }
 
 func newLedger() *ledger { return &ledger{runs: map[*run]struct{}{}} }
@@ -21,6 +25,7 @@ func (l *ledger) open(leases []backend.Lease) []*run {
 	runs := make([]*run, len(leases))
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.counts.Leased += len(leases)
 	for i := range leases {
 		block[i].lease = &leases[i]
 		runs[i] = &block[i]
@@ -29,12 +34,58 @@ func (l *ledger) open(leases []backend.Lease) []*run {
 	return runs
 }
 
-// close takes runs off the list.
-func (l *ledger) close(runs ...*run) {
+// settled closes runs that the store has answered for.
+func (l *ledger) settled(runs []*run, results []backend.SettleResult) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, r := range runs {
+	for i, r := range runs {
 		delete(l.runs, r)
+		l.count(r, &results[i])
+	}
+}
+
+// lost closes a run whose lease went to somebody else.
+func (l *ledger) lost(r *run) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.runs, r)
+	l.counts.Lost++
+}
+
+func (l *ledger) count(r *run, result *backend.SettleResult) {
+	c := &l.counts
+	switch {
+	case result.Err != nil:
+		c.Unconfirmed++
+		l.unconfirmed = append(l.unconfirmed, r.ref())
+	case result.Stale:
+		c.Lost++
+	case result.State == backend.StateCancelled:
+		c.Cancelled++
+	case r.ending == endingAbandoned:
+		c.Abandoned++
+		l.abandoned = append(l.abandoned, r.ref())
+	case r.ending == endingInterrupted:
+		c.Interrupted++
+	case r.ending == endingReturned:
+		c.Returned++
+	default:
+		switch r.settlement.Outcome {
+		case backend.OutcomeCompleted:
+			c.Completed++
+		case backend.OutcomeRetry:
+			c.Retried++
+		case backend.OutcomeDead:
+			c.Dead++
+		case backend.OutcomeSnoozed:
+			c.Snoozed++
+		case backend.OutcomeBlocked:
+			c.Blocked++
+		case backend.OutcomeReleased:
+			c.HandedBack++
+		case backend.OutcomeCancelled:
+			c.Cancelled++
+		}
 	}
 }
 
@@ -65,5 +116,26 @@ func (l *ledger) size() (all, settled int) {
 func (l *ledger) cancelAll(cause error) {
 	for _, r := range l.list() {
 		r.cancel(cause)
+	}
+}
+
+// snapshot returns the counts as they are.
+func (l *ledger) snapshot() Counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counts
+}
+
+// sum enters the account into a report. Runs that are still listed have no answer of
+// the store.
+func (l *ledger) sum(report *Report) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	report.Counts = l.counts
+	report.AbandonedJobs = l.abandoned
+	report.UnconfirmedJobs = append([]Ref(nil), l.unconfirmed...)
+	for r := range l.runs {
+		report.Unconfirmed++
+		report.UnconfirmedJobs = append(report.UnconfirmedJobs, r.ref())
 	}
 }

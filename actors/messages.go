@@ -75,6 +75,9 @@ type Status struct {
 	// StuckCalls counts calls to the store that do not end although their time has
 	// long been up: nothing but a restart of the process helps.
 	StuckCalls int `json:"stuck_calls,omitempty"`
+	// Stuck names those whose code does not return although its time is up: the job
+	// store with the call, the supervision strategy, a subscriber.
+	Stuck []string `json:"stuck,omitempty"`
 	// LastProgress is when the actors last went round, which they do every third
 	// of a lease, whether the store answers or not.
 	LastProgress time.Time `json:"last_progress"`

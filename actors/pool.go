@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -21,6 +22,8 @@ type pool struct {
 	// is spawned then would never be told to stop, and one that is restarted would
 	// forget that it was.
 	ending atomic.Bool
+	// counsel calls the strategy, for one failure after the other.
+	counsel *series
 }
 
 type (
@@ -143,7 +146,8 @@ func (p *pool) resize(c actor.Context, n int) {
 	c.Send(p.tree.fetcher, &fewer{})
 }
 
-// HandleFailure gives a failed executor to the user's strategy.
+// HandleFailure gives a failed executor to the user's strategy. It does not wait for
+// what that decides: a strategy that blocks keeps its own executors, and not the pool.
 func (p *pool) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID,
 	statistics *actor.RestartStatistics, reason, message any) {
 	t := p.tree
@@ -156,13 +160,19 @@ func (p *pool) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervi
 	if _, panicked := reason.(*JobPanic); !panicked {
 		t.log.Error("an executor failed; this is an error in caddis", "executor", child.Id, "reason", fmt.Sprint(reason))
 	}
-	defer func() {
-		if fault := recover(); fault != nil {
-			t.log.Error("the supervision strategy panicked; the executor is restarted", "panic", fmt.Sprint(fault))
+	p.counsel.add(func() {
+		if !g.open() {
+			g.StopChildren(child)
+			return
+		}
+		fault := t.outside.run("the supervision strategy", newsTime, func() {
+			t.config.Strategy.HandleFailure(system, g, child, statistics, reason, withoutPayload(message))
+		})
+		if fault != nil {
+			t.log.Error("the supervision strategy panicked; the executor is restarted", "panic", fault.Error())
 			g.RestartChildren(child)
 		}
-	}()
-	t.config.Strategy.HandleFailure(system, g, child, statistics, reason, withoutPayload(message))
+	}, math.MaxInt)
 }
 
 // withoutPayload keeps runs out of the hands, and the logs, of strategies.

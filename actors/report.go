@@ -4,10 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/caddis-go/caddis/backend"
 )
 
 // Counts says what became of the jobs that a worker took. Each lease counts once,
@@ -83,6 +80,10 @@ type Report struct {
 	StartedAt time.Time     `json:"started_at"`
 	StoppedAt time.Time     `json:"stopped_at"`
 	StopTook  time.Duration `json:"stop_took"`
+	// Stuck names those whose code had not returned when the worker ended: the job
+	// store with the call, the supervision strategy, a subscriber. Their goroutines are
+	// left behind.
+	Stuck []string `json:"stuck,omitempty"`
 }
 
 func (r *Report) String() string {
@@ -90,26 +91,30 @@ func (r *Report) String() string {
 	fmt.Fprintf(&b, "%s after %v (%s): %d leased", r.State, r.StopTook.Round(time.Millisecond), r.Reason, r.Leased)
 	for _, part := range r.parts() {
 		if part.n > 0 {
-			fmt.Fprintf(&b, ", %d %s", part.n, part.name)
+			fmt.Fprintf(&b, ", %d %s", part.n, strings.ReplaceAll(part.name, "_", " "))
 		}
 	}
 	return b.String()
 }
 
-// LogValue makes a report readable in logs.
+// LogValue makes a report readable in logs. Its keys are those of the JSON.
 func (r *Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("state", string(r.State)), slog.String("reason", r.Reason),
-		slog.Duration("took", r.StopTook), slog.Int("leased", r.Leased),
+		slog.Duration("stop_took", r.StopTook), slog.Int("leased", r.Leased),
 	}
 	for _, part := range r.parts() {
 		if part.n > 0 {
 			attrs = append(attrs, slog.Int(part.name, part.n))
 		}
 	}
+	if len(r.Stuck) > 0 {
+		attrs = append(attrs, slog.Any("stuck", r.Stuck))
+	}
 	return slog.GroupValue(attrs...)
 }
 
+// part is a count under its key in JSON.
 type part struct {
 	name string
 	n    int
@@ -119,81 +124,7 @@ func (c Counts) parts() []part {
 	return []part{
 		{"completed", c.Completed}, {"retried", c.Retried}, {"dead", c.Dead},
 		{"cancelled", c.Cancelled}, {"snoozed", c.Snoozed}, {"blocked", c.Blocked},
-		{"handed back", c.HandedBack}, {"returned", c.Returned},
+		{"handed_back", c.HandedBack}, {"returned", c.Returned},
 		{"interrupted", c.Interrupted}, {"abandoned", c.Abandoned}, {"lost", c.Lost}, {"unconfirmed", c.Unconfirmed},
-	}
-}
-
-// tally counts while the tree lives.
-type tally struct {
-	mu        sync.Mutex
-	counts    Counts
-	abandoned []Ref
-	// unconfirmed lists the runs whose settlement was rejected.
-	unconfirmed []Ref
-}
-
-func (t *tally) leased(n int) {
-	t.mu.Lock()
-	t.counts.Leased += n
-	t.mu.Unlock()
-}
-
-func (t *tally) snapshot() Counts {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.counts
-}
-
-// ended counts runs that the store has answered for.
-func (t *tally) ended(runs []*run, results []backend.SettleResult) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i, r := range runs {
-		t.count(r, &results[i])
-	}
-}
-
-// lost counts a run whose lease went to somebody else.
-func (t *tally) lost() {
-	t.mu.Lock()
-	t.counts.Lost++
-	t.mu.Unlock()
-}
-
-func (t *tally) count(r *run, result *backend.SettleResult) {
-	c := &t.counts
-	switch {
-	case result.Err != nil:
-		c.Unconfirmed++
-		t.unconfirmed = append(t.unconfirmed, r.ref())
-	case result.Stale:
-		c.Lost++
-	case result.State == backend.StateCancelled:
-		c.Cancelled++
-	case r.ending == endingAbandoned:
-		c.Abandoned++
-		t.abandoned = append(t.abandoned, r.ref())
-	case r.ending == endingInterrupted:
-		c.Interrupted++
-	case r.ending == endingReturned:
-		c.Returned++
-	default:
-		switch r.settlement.Outcome {
-		case backend.OutcomeCompleted:
-			c.Completed++
-		case backend.OutcomeRetry:
-			c.Retried++
-		case backend.OutcomeDead:
-			c.Dead++
-		case backend.OutcomeSnoozed:
-			c.Snoozed++
-		case backend.OutcomeBlocked:
-			c.Blocked++
-		case backend.OutcomeReleased:
-			c.HandedBack++
-		case backend.OutcomeCancelled:
-			c.Cancelled++
-		}
 	}
 }

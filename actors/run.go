@@ -33,6 +33,12 @@ type run struct {
 
 	// progress is what is to be stored; the keeper's.
 	progress []byte
+	// renewedUntil is when the lease expires since its last renewal, in Unix
+	// nanoseconds of the store's clock.
+	renewedUntil atomic.Int64
+	// sentBefore and refused are the settler's: whether the settlement may have been
+	// applied by a commit that was not answered, and whether it was refused once.
+	sentBefore, refused bool
 	// lost is set when the store said that the lease is somebody else's.
 	lost atomic.Bool
 }
@@ -60,6 +66,14 @@ func (r *run) cancel(cause error) {
 }
 
 func (*run) IgnoreDeadLetterLogging() {}
+
+// heldUntil is when the lease expires at the earliest, by the store's clock.
+func (r *run) heldUntil() time.Time {
+	if renewed := time.Unix(0, r.renewedUntil.Load()); renewed.After(r.lease.ExpiresAt) {
+		return renewed
+	}
+	return r.lease.ExpiresAt
+}
 
 // claim returns true to the one caller that is to settle the run.
 func (r *run) claim() bool { return r.settled.CompareAndSwap(false, true) }

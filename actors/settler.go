@@ -2,50 +2,48 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/caddis-go/caddis/backend"
 )
 
-// settler brings the settlements to the backend. It takes runs that have been
-// settled, and gathers them while one commit is in flight, so that batches grow
-// under load. A commit that fails is repeated, unchanged and under the same call
-// number, until the store answers.
+// settler brings the settlements to the store. It takes runs that have been settled,
+// and gathers them while one commit is in flight. A commit that fails is repeated,
+// unchanged and under the same number, until the store answers, as long as the store
+// is what is at fault; see batches. A settlement that the store refuses alone becomes
+// a failed attempt with that reason.
 //
 // It tells the slots of runs that the store has confirmed. Told to drain, it ends
-// when nothing is left to confirm; giveUp makes it end at once.
+// when nothing is left to confirm; giveUp makes it end at once. It is the same value
+// after a restart, and what it has in hand is still there.
 type settler struct {
-	tree *tree
-	box  *outbox
-}
+	tree  *tree
+	relay relay
+	batches[*run]
 
-// outbox is what a settler has to do. It outlives a restart of the settler.
-type outbox struct {
-	relay   relay
-	pending []*run
-	// nudged is set while a nudge is under way.
-	nudged   bool
-	inFlight []*run
-	// calling is true while a goroutine commits inFlight.
-	calling  bool
+	// nudged is set while a nudge is under way, calling while a commit is.
+	nudged, calling bool
+	// call is the number of the last commit.
 	call     uint64
-	failures int
 	draining bool
 }
 
-func (b *outbox) size() int { return len(b.pending) + len(b.inFlight) }
+const (
+	// commitCount and commitBytes bound a commit.
+	commitCount = 2000
+	commitBytes = 1 << 20
+	// setAsideAfter is how often a settlement may fail alone before the others go
+	// first, heavyWeight what makes its size the likely reason.
+	setAsideAfter = 6
+	heavyWeight   = 64 << 10
+)
 
-// maxCommit bounds a commit; what is over waits for the next.
-const maxCommit = 2000
-
-// callTimeout bounds a call to the backend that is to be repeated if it fails.
-const callTimeout = 5 * time.Second
-
-// patience bounds one that has failed so many times already: what is large may take
-// its time on a slow line.
-func patience(failures int) time.Duration { return callTimeout << min(failures, 2) }
+func newSettler(t *tree) *settler {
+	return &settler{tree: t, relay: relay{dispatcher: t.dispatch},
+		batches: batches[*run]{count: commitCount, bytes: commitBytes, weigh: (*run).settlementWeight}}
+}
 
 type committed struct {
 	call    uint64
@@ -64,84 +62,89 @@ func (*giveUp) IgnoreDeadLetterLogging()      {}
 func (s *settler) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *run:
-		s.box.pending = append(s.box.pending, m)
-		if !s.box.nudged {
-			s.box.nudged = true
+		s.add(m)
+		if !s.nudged {
+			s.nudged = true
 			c.Send(c.Self(), nudgeMessage)
 		}
 	case *nudge:
-		s.box.nudged = false
+		s.nudged = false
 		s.advance(c)
 	case *committed:
-		s.committed(c, m)
+		if m.call == s.call && s.calling {
+			s.calling = false
+			s.committed(c, m)
+		}
 	case *commitAgain:
-		if m.call == s.box.call && !s.box.calling {
+		if m.call == s.call && !s.calling {
 			s.commit(c)
 		}
 	case *drain:
-		s.box.draining = true
+		s.draining = true
 		s.advance(c)
 	case *giveUp:
 		c.Stop(c.Self())
 	}
 }
 
+// advance makes the next commit, if there is one to make.
 func (s *settler) advance(c actor.Context) {
-	b := s.box
-	if len(b.inFlight) > 0 {
-		return
+	switch {
+	case len(s.sent) > 0: // one at a time
+	case len(s.waiting) > 0:
+		s.commit(c)
+	case s.draining:
+		c.Stop(c.Self())
 	}
-	if len(b.pending) == 0 {
-		if b.draining {
-			c.Stop(c.Self())
-		}
-		return
-	}
-	n := min(len(b.pending), maxCommit)
-	b.inFlight = b.pending[:n:n]
-	b.pending = b.pending[n:]
-	b.call++
-	b.failures = 0
-	s.commit(c)
 }
 
 func (s *settler) commit(c actor.Context) {
 	t, self := s.tree, c.Self()
-	s.box.calling = true
-	request := t.settleRequest(s.box.call, s.box.inFlight)
-	t.callBy(s.box.relay.begin, patience(s.box.failures), func(ctx context.Context) {
-		results, err := t.config.Backend.Settle(ctx, request)
-		if err == nil {
-			err = checkAnswers(len(results), len(request.Settlements))
-		}
-		t.heard("settle", err)
-		s.box.relay.arm()
-		t.system.Root.Send(self, &committed{call: request.Call, results: results, err: err})
+	request := s.request()
+	s.calling = true
+	answer := &committed{call: request.Call}
+	t.line.call(s.relay.begin, "settle", s.tries.patience(), func(ctx context.Context) (err error) {
+		answer.results, err = t.settle(ctx, request)
+		return err
+	}, func(err error) {
+		answer.err = err
+		s.relay.arm()
+		t.system.Root.Send(self, answer)
 	})
 }
 
+// request is the commit to make: the one that was not answered, or the next.
+func (s *settler) request() backend.SettleRequest {
+	batch, fresh := s.next(s.tree.line)
+	if fresh {
+		s.call++
+	}
+	request := backend.SettleRequest{
+		Worker: s.tree.worker, Call: s.call, Settlements: make([]backend.Settlement, len(batch)),
+	}
+	for i, r := range batch {
+		request.Settlements[i] = r.settlement
+	}
+	return request
+}
+
+// settle is the call of a commit.
+func (t *tree) settle(ctx context.Context, request backend.SettleRequest) ([]backend.SettleResult, error) {
+	results, err := t.config.Backend.Settle(ctx, request)
+	if err == nil {
+		err = checkAnswers(len(results), len(request.Settlements))
+	}
+	return results, err
+}
+
 func (s *settler) committed(c actor.Context, m *committed) {
-	b, t := s.box, s.tree
-	if m.call != b.call || !b.calling {
-		return
+	var runs []*run
+	next := true
+	if m.err == nil {
+		runs = s.confirmed(m.results)
+	} else {
+		runs, next = s.failed(m.err)
 	}
-	b.calling = false
-	if m.err != nil {
-		b.failures++
-		t.after(t.config.retry.Delay(b.failures), c.Self(), &commitAgain{b.call})
-		return
-	}
-	runs := b.inFlight
-	b.inFlight = nil
-	for i := range m.results {
-		if err := m.results[i].Err; err != nil {
-			r := runs[i]
-			t.log.Error("the job store rejects a settlement", "queue", r.lease.Job.Queue, "id", r.lease.Job.ID,
-				"outcome", r.settlement.Outcome.String(), "error", err)
-		}
-	}
-	t.tally.ended(runs, m.results)
-	t.ledger.close(runs...)
 	for _, r := range runs {
 		if r.slot == nil {
 			continue
@@ -150,7 +153,87 @@ func (s *settler) committed(c actor.Context, m *committed) {
 			c.Send(executor, lookMessage)
 		}
 	}
-	s.advance(c)
+	if next {
+		s.advance(c)
+		return
+	}
+	s.tree.after(s.tree.line.pause(s.tries.failures, m.err), c.Self(), &commitAgain{s.call})
+}
+
+// confirmed closes the runs that the store has answered for and returns them. A
+// settlement that it refused is made another one, once.
+func (s *settler) confirmed(results []backend.SettleResult) []*run {
+	runs, n := s.answered(), 0
+	for i, r := range runs {
+		result := results[i]
+		if result.Err != nil && s.refused(r, result.Err) {
+			continue
+		}
+		if result.Stale && r.sentBefore && s.tree.clock.now().Before(r.heldUntil()) {
+			result.Stale = false // nobody else could take the job: it was the earlier commit
+		}
+		runs[n], results[n] = r, result
+		n++
+	}
+	s.tree.settled(runs[:n], results[:n])
+	return runs[:n]
+}
+
+// failed takes note of a commit that has failed. It returns what is settled by that,
+// and whether another one is to be made at once.
+func (s *settler) failed(err error) (runs []*run, next bool) {
+	batch := s.sent
+	why, divided := s.batches.failed(s.tree.line, err)
+	if why == faultAway {
+		return nil, false
+	}
+	for _, r := range batch {
+		r.sentBefore = true
+	}
+	if divided {
+		return nil, true
+	}
+	often := s.tries.failures >= setAsideAfter
+	switch r := batch[0]; {
+	case errors.Is(err, backend.ErrRejected), often && r.settlementWeight() > heavyWeight:
+		return s.confirmed([]backend.SettleResult{{Err: err}}), true
+	case often && len(s.waiting) > 0:
+		s.putBack()
+		return nil, true
+	}
+	return nil, false
+}
+
+// refused makes a failed attempt of one whose settlement the store does not take. It
+// returns false if there was none, or if that is not taken either.
+func (s *settler) refused(r *run, err error) bool {
+	work := r.work.Load()
+	if work == nil || r.refused || r.settlement.Outcome == backend.OutcomeReleased {
+		return false
+	}
+	s.tree.log.Error("the job store does not take what became of a job; the attempt has failed", "job", work.Info(),
+		"outcome", r.settlement.Outcome.String(), "error", err)
+	r.refused = true
+	took := r.result.Took
+	r.result = work.Refused(fmt.Errorf("the job store refused that the job ended as %v: %w", r.settlement.Outcome, err), s.tree.clock.now())
+	r.result.Took = took
+	r.settlement = r.result.Settlement
+	s.add(r)
+	return true
+}
+
+// settlementWeight is about how many bytes the settlement has.
+func (r *run) settlementWeight() int {
+	const envelope = 200 // about what ids and numbers take
+	h := r.settlement.History
+	if h == nil {
+		return envelope
+	}
+	weight := envelope + len(h.Result) + len(h.Progress)
+	for i := range h.Failures {
+		weight += envelope + len(h.Failures[i].Error) + len(h.Failures[i].Stack)
+	}
+	return weight
 }
 
 // checkAnswers keeps a store that breaks its contract from breaking the worker.

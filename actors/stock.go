@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
@@ -33,7 +34,9 @@ const (
 	stockDepth = 4
 	// leaseBytes is how many bytes of payload a call is to bring at most, and a stock
 	// to have, by what payloads are on average.
-	leaseBytes = 4 << 20
+	leaseBytes = 1 << 20
+	// unknownSize is what payloads are taken to have, in bytes, until some have come.
+	unknownSize = 16 << 10
 )
 
 type lookAtStock struct{}
@@ -50,7 +53,7 @@ func (s *stock) target() int {
 }
 
 // fitting is how many payloads leaseBytes hold.
-func (s *stock) fitting() int64 { return leaseBytes / max(1, s.size) }
+func (s *stock) fitting() int64 { return leaseBytes / cmp.Or(s.size, unknownSize) }
 
 // atOnce is how many jobs a call may ask for.
 func (s *stock) atOnce() int { return int(min(backend.MaxBatch, max(1, s.fitting()))) }
@@ -69,6 +72,12 @@ func (s *stock) called() { s.began = time.Now() }
 func (s *stock) answered(executors int) {
 	s.width = executors
 	average(&s.call, time.Since(s.began))
+}
+
+// tooMuch notes that a call took too long although the store answered others: the next
+// ones are to ask for less.
+func (s *stock) tooMuch() {
+	s.size = min(leaseBytes, max(s.size, leaseBytes/int64(backend.MaxBatch))*2)
 }
 
 // freed notes for how long an executor had a job.

@@ -22,10 +22,11 @@ import (
 // settler gets its pill and ends when the store has confirmed everything; then
 // the keeper, which has renewed the leases until here, signs the worker off.
 type supervisor struct {
-	tree   *tree
-	desk   *desk
-	roster *roster
-	box    *outbox
+	tree    *tree
+	roster  *roster
+	fetcher *fetcher
+	settler *settler
+	counsel *series
 
 	plan  *plan // of the stop; nil until it begins
 	timer *time.Timer
@@ -107,11 +108,11 @@ func (s *supervisor) start(c actor.Context) {
 		s.alive[pid.Id] = true
 		return pid
 	}
-	t.settler = child("settler", func() actor.Actor { return &settler{tree: t, box: s.box} }, actor.WithDispatcher(&s.box.relay))
-	t.fetcher = child("fetcher", func() actor.Actor { return &fetcher{tree: t, desk: s.desk} }, actor.WithDispatcher(&s.desk.relay))
-	t.keeper = child("keeper", func() actor.Actor { return &keeper{tree: t} })
+	t.settler = child("settler", func() actor.Actor { return s.settler }, actor.WithDispatcher(&s.settler.relay))
+	t.fetcher = child("fetcher", func() actor.Actor { return s.fetcher }, actor.WithDispatcher(&s.fetcher.relay))
+	t.keeper = child("keeper", func() actor.Actor { return newKeeper(t) })
 	t.accepting.Store(true)
-	t.pool = child("pool", func() actor.Actor { return &pool{tree: t, roster: s.roster} })
+	t.pool = child("pool", func() actor.Actor { return &pool{tree: t, roster: s.roster, counsel: s.counsel} })
 	t.setState(StateRunning)
 }
 
@@ -159,6 +160,7 @@ func (s *supervisor) stop(c actor.Context, m *Stop, reason string) {
 		s.plan = &p
 	}
 	t.stopBy.Store(p.end.UnixNano())
+	t.endBy(p.end)
 	s.step(c)
 	s.cascade(c)
 }
@@ -208,7 +210,7 @@ func (s *supervisor) ended(c actor.Context, who *actor.PID) {
 		return
 	}
 	t := s.tree
-	if !s.gaveUp && (who.Id == t.fetcher.Id && s.desk.token != "" || who.Id == t.settler.Id && s.box.size() > 0) {
+	if !s.gaveUp && (who.Id == t.fetcher.Id && s.fetcher.token != "" || who.Id == t.settler.Id && s.settler.size() > 0) {
 		s.unsettled = true
 	}
 	if s.gaveUp || s.plan != nil && who.Id != t.settler.Id || s.ready() {

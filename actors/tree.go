@@ -2,8 +2,8 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +20,9 @@ type tree struct {
 	log      *slog.Logger
 	dispatch *dispatcher
 	ledger   *ledger
-	tally    tally
+	outside  *outside
+	line     *line
+	news     *news
 	clock    storeClock
 	roster   *roster
 	door     *door
@@ -36,19 +38,12 @@ type tree struct {
 	// and is never cancelled.
 	handlerContext context.Context
 
-	// calls counts the goroutines that talk to the backend; callContext ends
-	// when the tree is down.
-	calls       sync.WaitGroup
-	callContext context.Context
-	endCalls    context.CancelFunc
-	// stuck counts the calls that go on long after their context has ended.
-	stuck atomic.Int64
+	// blockKeys are those of the kinds that the worker knows.
+	blockKeys []string
 
 	// keeperPulse is when the keeper last began a round, fetcherPulse when the
 	// fetcher last heard of one, in Unix nanoseconds.
 	keeperPulse, fetcherPulse atomic.Int64
-	// backendError is what the store's last failure said; nil while it answers.
-	backendError atomic.Pointer[string]
 	// progressPending is set while the keeper knows of unsaved progress.
 	progressPending atomic.Bool
 
@@ -57,50 +52,17 @@ type tree struct {
 	current           atomic.Pointer[stateSince]
 	stopBegan, stopBy atomic.Int64
 
+	// watchdog ends a stop that does not end by itself, watchdogAt and lastCalls.
+	stopMu     sync.Mutex
+	watchdog   *time.Timer
+	watchdogAt time.Time
+	// finishing is set when all parts have ended, or are not waited for any more.
+	finishing atomic.Bool
+	concluded sync.Once
+
 	// done is closed when all is over; outcome is set before.
 	done    chan struct{}
 	outcome *Stopped
-}
-
-// call runs f in a goroutine of its own: no actor waits for the backend. abort
-// ends f's context before its time.
-func (t *tree) call(timeout time.Duration, f func(ctx context.Context)) (abort context.CancelFunc) {
-	return t.callBy(t.dispatch.Schedule, timeout, f)
-}
-
-// callBy is call for actors that have a relay, which has the work done.
-func (t *tree) callBy(schedule func(func()), timeout time.Duration, f func(ctx context.Context)) (abort context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(t.callContext, timeout)
-	t.calls.Add(1)
-	late := time.AfterFunc(2*timeout, func() { t.stuck.Add(1) })
-	schedule(func() {
-		defer t.calls.Done()
-		defer func() {
-			if !late.Stop() {
-				t.stuck.Add(-1)
-			}
-		}()
-		defer cancel()
-		f(ctx)
-	})
-	return cancel
-}
-
-// heard notes how a call to the backend ended.
-func (t *tree) heard(op string, err error) {
-	if err == nil {
-		if t.backendError.Load() != nil && t.backendError.Swap(nil) != nil {
-			t.log.Info("the job store answers again", "op", op)
-		}
-		return
-	}
-	if errors.Is(err, context.Canceled) {
-		return // we ended the call
-	}
-	text := err.Error()
-	if t.backendError.Swap(&text) == nil {
-		t.log.Warn("the job store does not answer; running jobs go on and settlements are kept", "op", op, "error", text)
-	}
 }
 
 // progressed tells the keeper, once, that there is progress to store.
@@ -133,7 +95,7 @@ func (t *tree) props(producer func() actor.Actor, options ...actor.PropsOption) 
 // by then.
 func (t *tree) after(d time.Duration, to *actor.PID, message any) *time.Timer {
 	return time.AfterFunc(d, func() {
-		if t.callContext.Err() == nil {
+		if t.line.ctx.Err() == nil {
 			t.system.Root.Send(to, message)
 		}
 	})
@@ -152,13 +114,25 @@ func (t *tree) setState(to State) {
 	if from == to {
 		return
 	}
-	t.log.Debug("worker changes its state", "worker", t.worker, "from", string(from), "to", string(to))
-	defer func() {
-		if fault := recover(); fault != nil {
-			t.log.Error("a subscriber to the worker's state panicked", "panic", fault)
-		}
-	}()
-	t.system.EventStream.Publish(&StateChanged{PID: t.door.pid, Worker: t.worker, From: from, To: to})
+	t.news.tell("a subscriber to the worker's state", func() {
+		t.log.Debug("worker changes its state", "worker", t.worker, "from", string(from), "to", string(to))
+		t.system.EventStream.Publish(&StateChanged{PID: t.door.pid, Worker: t.worker, From: from, To: to})
+	}, math.MaxInt)
+}
+
+// settled closes runs that the store has answered for.
+func (t *tree) settled(runs []*run, results []backend.SettleResult) {
+	t.ledger.settled(runs, results)
+	t.news.ended(runs, results)
+}
+
+// untilEnd is how much time a stop has left.
+func (t *tree) untilEnd() time.Duration {
+	by := t.stopBy.Load()
+	if by == 0 {
+		return signOffTimeout
+	}
+	return max(0, time.Until(time.Unix(0, by)))
 }
 
 // status describes the tree as it is.
@@ -169,24 +143,12 @@ func (t *tree) status() Status {
 	s := Status{
 		Worker: t.worker, State: now.state, Since: now.since,
 		Concurrency: slots, Running: runs - settled, Unconfirmed: settled,
-		StuckCalls:   int(t.stuck.Load()),
-		LastProgress: time.Unix(0, min(t.keeperPulse.Load(), t.fetcherPulse.Load())), Counts: t.tally.snapshot(),
+		BackendError: t.line.outage.text(),
+		LastProgress: time.Unix(0, min(t.keeperPulse.Load(), t.fetcherPulse.Load())), Counts: t.ledger.snapshot(),
 	}
+	s.Stuck, s.StuckCalls = t.outside.overdue(time.Now())
 	if by := t.stopBy.Load(); by != 0 {
 		s.StopBy = time.Unix(0, by)
 	}
-	if text := t.backendError.Load(); text != nil {
-		s.BackendError = *text
-	}
 	return s
-}
-
-func (t *tree) settleRequest(call uint64, runs []*run) backend.SettleRequest {
-	request := backend.SettleRequest{
-		Worker: t.worker, Call: call, Settlements: make([]backend.Settlement, len(runs)),
-	}
-	for i, r := range runs {
-		request.Settlements[i] = r.settlement
-	}
-	return request
 }

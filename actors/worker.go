@@ -32,19 +32,26 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 	config.Registry.Freeze()
 
 	t := &tree{
-		config: config, worker: rand.Text(), system: system, log: config.Logger,
-		dispatch: newDispatcher(), ledger: newLedger(), roster: newRoster(config.Concurrency),
+		config: config, worker: rand.Text(), system: system,
+		dispatch: newDispatcher(), ledger: newLedger(), roster: newRoster(config.Concurrency), outside: newOutside(),
 		door: newDoor(system, config.Name), started: time.Now(), done: make(chan struct{}),
 	}
+	t.log = guarded(config.Logger, t.outside)
+	t.config.Logger = t.log
+	t.line = newLine(&t.config, t.outside, t.dispatch)
+	t.news = newNews(&t.config, t.worker, t.outside, t.dispatch)
+	for _, kind := range config.Registry.Kinds() {
+		t.blockKeys = append(t.blockKeys, jobs.BlockKey(kind))
+	}
 	t.door.status = t.status
+	t.door.stopIn = t.stopIn
 	t.handlerContext = jobs.WithClient(context.Background(), client)
-	t.callContext, t.endCalls = context.WithCancel(context.Background())
 	t.current.Store(&stateSince{StateStarting, t.started})
 	t.keeperPulse.Store(t.started.UnixNano())
 	t.fetcherPulse.Store(t.started.UnixNano())
 
 	fail := func(err error) (*Worker, error) {
-		t.endCalls()
+		t.line.hangUp()
 		t.dispatch.close()
 		return nil, fmt.Errorf("caddis: spawn %q: %w (give each worker of an actor system another Name)", config.Name, err)
 	}
@@ -52,8 +59,8 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 		return fail(actor.ErrNameExists)
 	}
 	root := &supervisor{
-		tree: t, roster: t.roster, alive: map[string]bool{},
-		desk: &desk{relay: relay{dispatcher: t.dispatch}}, box: &outbox{relay: relay{dispatcher: t.dispatch}},
+		tree: t, roster: t.roster, alive: map[string]bool{}, fetcher: newFetcher(t), settler: newSettler(t),
+		counsel: &series{dispatch: t.dispatch},
 	}
 	props := t.props(func() actor.Actor { return root }, actor.WithGuardian(lastResort))
 	if _, err := system.Root.SpawnNamed(props, t.door.supervisor.Id); err != nil {
@@ -124,8 +131,9 @@ func (w *Worker) Report() *Report {
 
 // Subscribe calls f at each change of state of the worker of a name in an actor
 // system, until unsubscribe is called. It may be called before the worker is
-// spawned. f is called by the worker's own goroutines: it must be quick and must
-// not wait for the worker, but it may send messages and begin a stop.
+// spawned. f is called by one goroutine at a time, in order. No actor waits for it, but
+// the worker's end does, for a second at most: it should be quick, must not wait for the
+// worker, and may send messages and begin a stop. A panic is logged.
 func Subscribe(system *actor.ActorSystem, name string, f func(StateChanged)) (unsubscribe func()) {
 	stream := system.EventStream
 	subscription := stream.Subscribe(func(event any) {
@@ -135,7 +143,7 @@ func Subscribe(system *actor.ActorSystem, name string, f func(StateChanged)) (un
 		}
 		defer func() { // the others are to hear of it too
 			if fault := recover(); fault != nil {
-				system.Logger().Error("a subscriber to the worker's state panicked", slog.Any("panic", fault))
+				guarded(system.Logger(), nil).Error("a subscriber to the worker's state panicked", "panic", (&jobs.Panic{Value: fault}).Error())
 			}
 		}()
 		f(*change)
@@ -152,7 +160,7 @@ type guardian struct{}
 
 func (*guardian) HandleFailure(system *actor.ActorSystem, library actor.Supervisor, child *actor.PID,
 	_ *actor.RestartStatistics, reason, _ any) {
-	system.Logger().Error("a supervisor of caddis failed and is stopped; this is an error in caddis",
+	guarded(system.Logger(), nil).Error("a supervisor of caddis failed and is stopped; this is an error in caddis",
 		slog.String("supervisor", child.Id), slog.Any("reason", reason))
 	library.StopChildren(child)
 }

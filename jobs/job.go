@@ -57,8 +57,10 @@ type Info struct {
 
 // SetResult leaves a result, which is stored when the job ends and kept as long
 // as the job is ([Retention]). The last one counts. It is encoded by the job's
-// codec, at once, so that v may be changed afterwards. The error says what was
-// wrong with it, or that the attempt has ended. Safe for concurrent use.
+// codec, at once, so that v may be changed afterwards, into at most [MaxResult]
+// bytes, 1 MiB: what is larger belongs elsewhere, with its place as the result. The
+// error says what was wrong with it, or that the attempt has ended. Safe for
+// concurrent use.
 func (i *Info) SetResult(v any) error { return i.run.setResult(i.Kind, v) }
 
 // Progress reports how far the job is. The newest one is published with the next

@@ -13,8 +13,12 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// MaxProgress is the size of an encoded progress, in bytes.
-const MaxProgress = 64 << 10
+// MaxProgress and MaxResult are the largest sizes of an encoded progress and of an
+// encoded result, in bytes.
+const (
+	MaxProgress = 64 << 10
+	MaxResult   = 1 << 20
+)
 
 var (
 	errEnded       = errors.New("the attempt has ended; results and progress are taken only while the handler runs")
@@ -108,6 +112,8 @@ type Result struct {
 	Err error
 	// Panic is set if the handler panicked or called runtime.Goexit.
 	Panic *Panic
+	// Took is how long the handler ran.
+	Took time.Duration
 }
 
 // Do runs middleware and handler in the calling goroutine and calls done exactly
@@ -186,7 +192,7 @@ func (r *Run) decode() error {
 
 // setResult also serves jobs that no worker runs, as in a handler's test.
 func (r *Run) setResult(kind string, v any) error {
-	data, err := r.encode("result", kind, v, backend.MaxPayload)
+	data, err := r.encode("result", kind, v, MaxResult)
 	if err != nil || r == nil {
 		return err
 	}
@@ -264,5 +270,16 @@ func (r *Run) end(ctx context.Context, err error, panicked *Panic, now time.Time
 	if r.worthKeeping(v, result, progress) {
 		settlement.History = r.history(v, result, progress, now)
 	}
-	return Result{Settlement: settlement, Err: v.err, Panic: panicked}
+	return Result{Settlement: settlement, Err: v.err, Panic: panicked, Took: now.Sub(r.startedAt)}
+}
+
+// Refused is how a run ends whose settlement the store does not take, because of what
+// the handler left or for another reason: as a failed attempt that says so and leaves
+// nothing. now is the store's time.
+func (r *Run) Refused(reason error, now time.Time) Result {
+	v := failed(ending{attempt: r.lease.Attempt(), maxAttempts: r.maxAttempts, policy: r.kind.options.backoff}, reason, nil)
+	settlement := settle(r.lease, v.outcome)
+	settlement.Delay = v.delay
+	settlement.History = r.history(v, nil, nil, now)
+	return Result{Settlement: settlement, Err: v.err}
 }
