@@ -115,6 +115,7 @@ func (r *run) execute(t *tree, returned func()) {
 	ctx, cancel := context.WithCancelCause(t.handlerContext)
 	r.stop.Store(&cancel)
 	r.work.Store(work)
+	work.Store(t.config.Backend)
 	work.OnProgress(t.progressed)
 	if r.lost.Load() {
 		cancel(jobs.ErrLeaseLost)

@@ -1,7 +1,7 @@
 // Package backend says what a job store must do: the verbs, their types and
 // their errors. It imports nothing else of Caddis. Implementations are
-// backend/memory and backend/redis; backend/backendtest is the suite that every
-// implementation passes.
+// backend/memory, backend/sqlite and backend/redis; backend/backendtest is the suite
+// that every implementation passes.
 //
 // # The contract
 //
@@ -27,6 +27,7 @@ package backend
 
 import (
 	"context"
+	"database/sql"
 	"time"
 )
 
@@ -189,6 +190,22 @@ type Directory interface {
 	// ctx ends, and returns its error. It reconnects by itself. Commands are
 	// hints that make things quick: one may be lost, and Renew tells the truth.
 	Listen(ctx context.Context, deliver func(Command)) error
+}
+
+// Transactional is a store in an SQL database, whose verbs can be part of a
+// transaction of the application. A [Backend] need not be one.
+type Transactional interface {
+	// EnqueueTx is Enqueue within tx: the jobs are there if and only if it commits,
+	// and who waits for work is woken when it does. If it answers an error, none of
+	// the jobs is part of tx.
+	EnqueueTx(ctx context.Context, tx *sql.Tx, jobs []NewJob) ([]Receipt, error)
+
+	// CompleteTx says within tx that a leased job is done: if tx commits the job will
+	// end completed, whatever else its worker settles and even if the worker
+	// vanishes. The worker settles it all the same, which frees the lease and keeps
+	// the history. The error is ErrState if the token no longer holds the job: then tx
+	// is to be rolled back.
+	CompleteTx(ctx context.Context, tx *sql.Tx, held Held) error
 }
 
 // Warning is something about the store that can lose jobs or stop the work.

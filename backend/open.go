@@ -37,6 +37,7 @@ func Register(scheme string, open Opener) {
 // It knows, with these packages,
 //
 //	memory:                                    backend/memory
+//	sqlite:/var/lib/app/jobs.db                backend/sqlite
 //	redis://user:password@host:6379/0          backend/redis
 //	rediss://…                                 the same over TLS
 //	redis+sentinel://host:26379,host/master/0  found through Sentinel
@@ -54,8 +55,10 @@ func Open(rawURL string) (Backend, error) {
 	openersMu.RUnlock()
 	if !known {
 		hint := ""
-		if strings.HasPrefix(scheme, "redis") {
-			hint = `; import _ "github.com/caddis-go/caddis/backend/redis"`
+		for _, name := range []string{"redis", "sqlite"} {
+			if strings.HasPrefix(scheme, name) {
+				hint = `; import _ "github.com/caddis-go/caddis/backend/` + name + `"`
+			}
 		}
 		return nil, fmt.Errorf("backend: no backend for scheme %q, known are %v%s", scheme, schemes, hint)
 	}

@@ -43,6 +43,7 @@ type Run struct {
 	maxAttempts  int
 	keep         time.Duration
 	onProgress   func()
+	store        backend.Backend // nil where no worker runs the job
 
 	decoded    bool
 	payloadErr error

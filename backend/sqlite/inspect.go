@@ -1,0 +1,81 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// Job implements backend.Inspector.
+func (b *Backend) Job(ctx context.Context, queue, id string) (backend.JobInfo, error) {
+	var info backend.JobInfo
+	err := b.read(ctx, "job", queue, func(x executor) error {
+		found, err := whole(x, `SELECT `+jobColumns+` FROM caddis_job WHERE queue = (SELECT id FROM caddis_queue WHERE name = ?) AND id = ?`, queue, id)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return &backend.Error{Op: "job", Queue: queue, ID: id, Err: backend.ErrNotFound}
+		}
+		info = found[0].info(queue)
+		return nil
+	})
+	return info, err
+}
+
+// Queues implements backend.Inspector.
+func (b *Backend) Queues(ctx context.Context) (infos []backend.QueueInfo, err error) {
+	err = b.read(ctx, "queues", "", func(x executor) (err error) {
+		infos, err = queues(x, `ORDER BY name`)
+		return err
+	})
+	return infos, err
+}
+
+// Queue implements backend.Inspector.
+func (b *Backend) Queue(ctx context.Context, name string) (backend.QueueInfo, error) {
+	var info backend.QueueInfo
+	err := b.read(ctx, "queue", name, func(x executor) error {
+		infos, err := queues(x, `WHERE name = ?`, name)
+		if err != nil {
+			return err
+		}
+		if len(infos) == 0 {
+			return &backend.Error{Op: "queue", Queue: name, Err: backend.ErrNotFound}
+		}
+		info = infos[0]
+		return nil
+	})
+	return info, err
+}
+
+func queues(x executor, which string, args ...any) ([]backend.QueueInfo, error) {
+	infos := []backend.QueueInfo{}
+	var ids []int64
+	err := each(x, `SELECT name, `+queueColumns+` FROM caddis_queue `+which, args, func(rows *sql.Rows) error {
+		var name string
+		var n numbers
+		if err := rows.Scan(append([]any{&name}, n.fields()...)...); err != nil {
+			return err
+		}
+		infos, ids = append(infos, n.info(name)), append(ids, n.id)
+		return nil
+	})
+	for i := 0; i < len(infos) && err == nil; i++ {
+		if infos[i].Counts[backend.StateWaiting] == 0 {
+			continue
+		}
+		// The heads of the priorities.
+		var oldest sql.NullInt64
+		_, err = one(x, `SELECT min(enqueued) FROM (
+			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 0 ORDER BY rank LIMIT 1) UNION ALL
+			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 1 ORDER BY rank LIMIT 1) UNION ALL
+			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 2 ORDER BY rank LIMIT 1) UNION ALL
+			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 3 ORDER BY rank LIMIT 1) UNION ALL
+			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 4 ORDER BY rank LIMIT 1))`,
+			[]any{ids[i]}, &oldest)
+		infos[i].OldestWaiting = instant(oldest.Int64)
+	}
+	return infos, err
+}

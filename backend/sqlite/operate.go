@@ -1,0 +1,158 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// Cancel implements backend.Operator.
+func (b *Backend) Cancel(ctx context.Context, name string, ids []string) ([]backend.ActResult, error) {
+	return b.act(ctx, "cancel", name, ids, func(q *queue, j *job) error {
+		switch {
+		case j.state == cancelled:
+			return nil
+		case j.state == running:
+			_, err := q.t.exec(`UPDATE caddis_job SET cancel = 1 WHERE seq = ?`, j.seq)
+			q.t.commands = append(q.t.commands, backend.Command{Verb: backend.CommandCancel, Queue: q.name, ID: j.id})
+			return err
+		case j.state.final():
+			return backend.ErrState
+		}
+		return q.finish(j, cancelled, 0)
+	})
+}
+
+// Retry implements backend.Operator.
+func (b *Backend) Retry(ctx context.Context, name string, ids []string) ([]backend.ActResult, error) {
+	return b.act(ctx, "retry", name, ids, func(q *queue, j *job) error {
+		if j.state != dead && j.state != cancelled {
+			return backend.ErrState
+		}
+		if past, err := j.past(); err == nil && past.Attempts > 0 {
+			before := j.bytes
+			past.Attempts = 0
+			if err := j.setHistory(&past); err != nil {
+				return err
+			}
+			// It leaves its state as heavy as it came.
+			q.bytes[j.state-completed] += j.bytes - before
+		}
+		j.crashes = 0
+		return q.wait(j)
+	})
+}
+
+// Delete implements backend.Operator.
+func (b *Backend) Delete(ctx context.Context, name string, ids []string) ([]backend.ActResult, error) {
+	return b.act(ctx, "delete", name, ids, func(q *queue, j *job) error {
+		if j.state == running {
+			return backend.ErrState
+		}
+		return q.remove(j)
+	})
+}
+
+// RunNow implements backend.Operator.
+func (b *Backend) RunNow(ctx context.Context, name string, ids []string) ([]backend.ActResult, error) {
+	return b.act(ctx, "run now", name, ids, func(q *queue, j *job) error {
+		switch j.state {
+		case waiting:
+			return nil
+		case scheduled, blocked:
+			return q.wait(j)
+		}
+		return backend.ErrState
+	})
+}
+
+// act applies a verb to jobs, one after the other.
+func (b *Backend) act(ctx context.Context, op, name string, ids []string, verb func(q *queue, j *job) error) ([]backend.ActResult, error) {
+	err := backend.CheckQueue(name)
+	if err == nil && len(ids) > backend.MaxBatch {
+		err = reject("%d ids in one call, %d are allowed", len(ids), backend.MaxBatch)
+	}
+	if err != nil {
+		return nil, &backend.Error{Op: op, Queue: name, Err: err}
+	}
+	var results []backend.ActResult
+	err = b.write(ctx, op, name, len(ids), func(t *txn) error {
+		results = make([]backend.ActResult, len(ids))
+		q, err := t.find(name)
+		if err != nil {
+			return err
+		}
+		if q != nil {
+			if _, err := q.tidy(false); err != nil {
+				return err
+			}
+		}
+		for i, id := range ids {
+			results[i], err = t.actOn(op, q, name, id, verb)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+func (t *txn) actOn(op string, q *queue, name, id string, verb func(q *queue, j *job) error) (result backend.ActResult, err error) {
+	result.ID = id
+	var j *job
+	if q != nil {
+		if j, err = q.get(id); err != nil {
+			return result, err
+		}
+	}
+	refused := backend.ErrNotFound
+	if j != nil {
+		switch err := verb(q, j); err {
+		case nil:
+			refused = nil
+		case backend.ErrState:
+			refused = err
+		default:
+			return result, err
+		}
+		if refused != nil || op != "delete" {
+			result.State = j.state.public()
+		}
+	}
+	if refused != nil {
+		result.Err = &backend.Error{Op: op, Queue: name, ID: id, Err: refused}
+	}
+	return result, nil
+}
+
+// Pause implements backend.Operator.
+func (b *Backend) Pause(ctx context.Context, name string) error {
+	return b.setPaused(ctx, "pause", name, true)
+}
+
+// Resume implements backend.Operator.
+func (b *Backend) Resume(ctx context.Context, name string) error {
+	return b.setPaused(ctx, "resume", name, false)
+}
+
+func (b *Backend) setPaused(ctx context.Context, op, name string, paused bool) error {
+	if err := backend.CheckQueue(name); err != nil {
+		return &backend.Error{Op: op, Queue: name, Err: err}
+	}
+	return b.write(ctx, op, name, 1, func(t *txn) error {
+		q, err := t.queue(name)
+		if err != nil {
+			return err
+		}
+		resumed := q.paused && !paused
+		q.setPaused(paused)
+		if resumed {
+			t.tell(q)
+		}
+		return nil
+	})
+}

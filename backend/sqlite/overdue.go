@@ -1,0 +1,67 @@
+package sqlite
+
+import "time"
+
+// While a process holds the lock of the file, nobody can renew a lease. So that none
+// is taken from a worker that only had to wait:
+//
+//   - a process that has waited long prolongs its own leases before anything else;
+//   - who finds the lease of another process expired that lives gives it a second more
+//     to be renewed. A process that has ended is known by its lock, and needs none.
+const (
+	longWait = 500 * time.Millisecond
+	mercy    = time.Second
+)
+
+// suspect is a lease of another process that has expired.
+type suspect struct{ seq, at int64 }
+
+// overdue returns those of some expired leases that are to be taken back now.
+func (w *writer) overdue(expired []*job, self int64) (due []*job) {
+	now := time.Now()
+	for s, since := range w.suspects {
+		if now.Sub(since) > 10*mercy {
+			delete(w.suspects, s)
+		}
+	}
+	for _, j := range expired {
+		s := suspect{j.seq, j.at}
+		since, known := w.suspects[s]
+		switch {
+		case j.process == 0 || j.process == self:
+			due = append(due, j)
+		case !known:
+			w.suspects[s] = now
+		case now.Sub(since) >= mercy:
+			delete(w.suspects, s)
+			due = append(due, j)
+		}
+	}
+	return due
+}
+
+// waited notes that the lock of the file is to be had or is not.
+func (w *writer) waited(got bool, since time.Time) {
+	switch {
+	case !got && w.locked.IsZero():
+		w.locked = since
+	case got && w.locked.IsZero() && time.Since(since) > longWait:
+		w.locked = since
+	}
+}
+
+// excuse prolongs the leases of this process by as much as it had to wait.
+func (t *txn) excuse() error {
+	w := t.store.writer
+	if w.locked.IsZero() {
+		return nil
+	}
+	long := time.Since(w.locked)
+	t.after = append(t.after, func() { w.locked = time.Time{} })
+	self := t.store.crew.self()
+	if long <= longWait || self == 0 {
+		return nil
+	}
+	_, err := t.exec(`UPDATE caddis_job SET at = max(at, ?) WHERE state = 3 AND process = ?`, t.now+millis(long), self)
+	return err
+}

@@ -1,0 +1,78 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+var _ backend.Transactional = (*Backend)(nil)
+
+// EnqueueTx implements backend.Transactional. The transaction is one on the file of
+// the store. It should have been begun as one that writes (BEGIN IMMEDIATE; most
+// drivers have _txlock=immediate for that): one that has read first fails if anybody
+// has written since.
+func (b *Backend) EnqueueTx(ctx context.Context, tx *sql.Tx, jobs []backend.NewJob) ([]backend.Receipt, error) {
+	if err := backend.CheckJobs(jobs); err != nil {
+		return nil, err
+	}
+	var receipts []backend.Receipt
+	err := b.within(ctx, "enqueue", tx, func(t *txn) (err error) {
+		receipts, err = t.enqueue(jobs)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return receipts, nil
+}
+
+// CompleteTx implements backend.Transactional.
+func (b *Backend) CompleteTx(ctx context.Context, tx *sql.Tx, held backend.Held) error {
+	held.Progress = nil
+	var found int64
+	err := b.within(ctx, "complete", tx, func(t *txn) (err error) {
+		found, err = t.exec(`UPDATE caddis_job SET done = 1
+			WHERE queue = (SELECT id FROM caddis_queue WHERE name = ?) AND id = ? AND state = 3 AND token = ?`, held.Queue, held.ID, held.Token)
+		return err
+	})
+	if err == nil && found == 0 {
+		err = fmt.Errorf("%w: the lease on the job was lost; roll the transaction back", backend.ErrState)
+	}
+	return b.fail("complete", held.Queue, held.ID, err)
+}
+
+// within runs a verb in a transaction of the application: all of it or nothing.
+func (b *Backend) within(ctx context.Context, op string, tx *sql.Tx, run func(t *txn) error) error {
+	if tx == nil {
+		return b.fail(op, "", "", reject("the transaction is nil"))
+	}
+	if err := b.begin(ctx); err != nil {
+		return b.fail(op, "", "", err)
+	}
+	x := transaction{ctx, tx}
+	_, err := x.exec("SAVEPOINT caddis")
+	if err == nil {
+		var t *txn
+		if t, err = newTxn(b, x); err == nil {
+			err = run(t)
+		}
+		if err == nil {
+			err = t.flush()
+		}
+		if err != nil {
+			_, undo := x.exec("ROLLBACK TO caddis")
+			err = errors.Join(err, undo)
+		}
+		_, release := x.exec("RELEASE caddis")
+		err = errors.Join(err, release)
+	}
+	if busy(err) {
+		err = fmt.Errorf("%w: the transaction does not get the lock of the file; begin it by BEGIN IMMEDIATE, on a connection with a busy_timeout: %w",
+			backend.ErrUnavailable, err)
+	}
+	return b.fail(op, "", "", err)
+}

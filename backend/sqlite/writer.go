@@ -1,0 +1,284 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// writer is the one that writes in this process. It runs in a goroutine of its own
+// and gathers the calls that have come while it was at work into one transaction.
+type writer struct {
+	store *Backend
+	// work has room for the one signal that there are calls.
+	work chan struct{}
+	// wrote has room for the one signal that a transaction was committed.
+	wrote chan struct{}
+	// fruitless and version belong to the goroutine. Version is the data_version that
+	// was last seen.
+	fruitless fruitless
+	version   int64
+	// suspects are leases that have expired, and since when that is known; locked is
+	// since when the lock of the file is not to be had.
+	suspects map[suspect]time.Time
+	locked   time.Time
+
+	mu     sync.Mutex
+	queued []*call
+	closed bool
+}
+
+// call is one call of a verb.
+type call struct {
+	weight int
+	run    func(t *txn) error
+	// beside is run outside of the transaction, in place of run.
+	beside func(c *connection) error
+	err    error
+	done   chan struct{}
+	// begun is guarded by the writer's mutex: from then on the call cannot be
+	// withdrawn.
+	begun bool
+}
+
+// maxGroup bounds the jobs in a transaction, so that no call waits long for others.
+const maxGroup = backend.MaxBatch
+
+func newWriter(b *Backend) *writer {
+	return &writer{store: b, work: make(chan struct{}, 1), wrote: make(chan struct{}, 1), fruitless: make(fruitless), suspects: make(map[suspect]time.Time)}
+}
+
+// do runs a call and waits for it. A call whose ctx ends before it was begun has no
+// effect.
+func (w *writer) do(ctx context.Context, weight int, run func(t *txn) error) error {
+	return w.await(ctx, &call{weight: weight, run: run})
+}
+
+func (w *writer) await(ctx context.Context, c *call) error {
+	c.done = make(chan struct{})
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return backend.ErrClosed
+	}
+	w.queued = append(w.queued, c)
+	w.mu.Unlock()
+	signal(w.work)
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		if w.withdraw(c) {
+			return ctx.Err()
+		}
+		return unknown(ctx)
+	}
+}
+
+func (w *writer) withdraw(c *call) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c.begun {
+		return false
+	}
+	for i := range w.queued {
+		if w.queued[i] == c {
+			w.queued = append(w.queued[:i], w.queued[i+1:]...)
+			break
+		}
+	}
+	return true
+}
+
+// take returns the calls for one transaction.
+func (w *writer) take() []*call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, weight := 0, 0
+	for n < len(w.queued) && (n == 0 || weight+w.queued[n].weight <= maxGroup) {
+		weight += w.queued[n].weight
+		w.queued[n].begun = true
+		n++
+	}
+	group := w.queued[:n:n]
+	w.queued = w.queued[n:]
+	if len(w.queued) == 0 {
+		w.queued = nil
+	}
+	return group
+}
+
+// close lets the writer end after the transaction that it is at.
+func (w *writer) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for _, c := range w.queued {
+		c.err = backend.ErrClosed
+		close(c.done)
+	}
+	w.queued = nil
+}
+
+func (w *writer) run() {
+	for {
+		select {
+		case <-w.work:
+		case <-w.store.ctx.Done():
+			return
+		}
+		for group := w.take(); len(group) > 0; group = w.take() {
+			if group = w.runBeside(group); len(group) > 0 {
+				w.commit(group)
+			}
+		}
+	}
+}
+
+// runBeside runs the calls that need no transaction, and returns the others.
+func (w *writer) runBeside(group []*call) []*call {
+	return slices.DeleteFunc(group, func(c *call) bool {
+		if c.beside == nil {
+			return false
+		}
+		c.err = c.beside(w.store.file.conn)
+		close(c.done)
+		return true
+	})
+}
+
+// foreign reports whether another connection has changed the file since it was asked
+// last. Only this connection can tell its own changes from those of others.
+func (w *writer) foreign() (changed bool) {
+	err := w.beside(func(c *connection) error {
+		var version int64
+		_, err := one(c, `PRAGMA data_version`, nil, &version)
+		changed = version != w.version
+		w.version = version
+		return err
+	})
+	return changed && err == nil
+}
+
+// beside runs something on the connection of the writer, outside of a transaction.
+func (w *writer) beside(run func(c *connection) error) error {
+	return w.await(w.store.ctx, &call{beside: run})
+}
+
+// signal sends a signal that is not under way already.
+func signal(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
+	}
+}
+
+// commit runs calls in one transaction. If that fails each gets one of its own, so
+// that none suffers from another.
+func (w *writer) commit(group []*call) {
+	t, err := w.transact(group)
+	if err != nil && len(group) > 1 && w.store.ctx.Err() == nil {
+		for _, c := range group {
+			w.commit([]*call{c})
+		}
+		return
+	}
+	if err == nil {
+		t.publish()
+		signal(w.wrote)
+	}
+	for _, c := range group {
+		c.err = err
+		close(c.done)
+	}
+}
+
+func (w *writer) transact(group []*call) (t *txn, err error) {
+	b := w.store
+	defer func() {
+		if value := recover(); value != nil {
+			b.log.Error("a call of the job store panicked", "panic", value, "stack", string(debug.Stack()))
+			err = fmt.Errorf("%w: it panicked: %v", backend.ErrUnavailable, value)
+			w.rollback()
+		}
+	}()
+	since := time.Now()
+	err = begin(b.file, b.ctx.Done())
+	w.waited(err == nil, since)
+	if err != nil {
+		return nil, err
+	}
+	t, err = newTxn(b, b.file.conn)
+	if err == nil {
+		err = t.excuse()
+	}
+	for i := 0; i < len(group) && err == nil; i++ {
+		err = group[i].run(t)
+	}
+	if err == nil {
+		err = t.flush()
+	}
+	if err == nil {
+		err = b.file.check()
+	}
+	if err == nil {
+		_, err = b.file.conn.exec("COMMIT")
+	}
+	if err != nil {
+		w.rollback()
+	}
+	return t, err
+}
+
+func (w *writer) rollback() {
+	if _, err := w.store.file.conn.exec("ROLLBACK"); err != nil {
+		w.store.log.Debug("a transaction had ended already", "error", err)
+	}
+}
+
+// begin takes the lock of the file.
+func begin(f *file, done <-chan struct{}) error {
+	err := patiently(f.config.BusyTimeout, done, func() error {
+		_, err := f.conn.exec("BEGIN IMMEDIATE")
+		return err
+	})
+	if busy(err) {
+		return fmt.Errorf("%w: another program has held the lock of %s for %v: %w", backend.ErrUnavailable, f.path, f.config.BusyTimeout, err)
+	}
+	return err
+}
+
+// patiently repeats what another connection keeps from happening. A transaction takes
+// about a millisecond, so the pauses are short.
+func patiently(limit time.Duration, done <-chan struct{}, do func() error) error {
+	pause := 50 * time.Microsecond
+	var start time.Time
+	for {
+		err := do()
+		if !busy(err) {
+			return err
+		}
+		now := time.Now()
+		if start.IsZero() {
+			start = now
+		}
+		if now.Sub(start) >= limit {
+			return err
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-timer.C:
+		case <-done:
+			timer.Stop()
+			return errors.Join(backend.ErrClosed, err)
+		}
+		pause = min(2*pause, 2*time.Millisecond)
+	}
+}
