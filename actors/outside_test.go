@@ -191,7 +191,7 @@ func TestAStrategyThatBlocksKeepsNoOtherExecutorFromItsWork(t *testing.T) {
 func TestAStrategyMayWaitForTheStopThatItBegins(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		var worker atomic.Pointer[actors.Worker]
-		waits := strategyFunc(func(supervisor actor.Supervisor, child *actor.PID) {
+		waits := strategyFunc(func(supervisor actor.Supervisor, child *actor.PID, _, _ any) {
 			w := worker.Load()
 			w.Stop(actors.Stop{})
 			<-w.Done()
@@ -206,13 +206,6 @@ func TestAStrategyMayWaitForTheStopThatItBegins(t *testing.T) {
 		require.Equal(t, []string{"the supervision strategy"}, report.Stuck)
 		require.Equal(t, 1, report.Retried)
 	})
-}
-
-type strategyFunc func(actor.Supervisor, *actor.PID)
-
-func (f strategyFunc) HandleFailure(_ *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID,
-	_ *actor.RestartStatistics, _, _ any) {
-	f(supervisor, child)
 }
 
 // enqueueMore stores jobs from to to-1.
