@@ -181,8 +181,8 @@ func (f *faulty) Sweep(ctx context.Context, request backend.SweepRequest) (backe
 	return ask(ctx, f, "sweep", func() (backend.SweepReply, error) { return f.Backend.Sweep(ctx, request) })
 }
 
-func (f *faulty) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
-	return f.do(ctx, "announce", func() error { return f.Backend.Announce(ctx, worker, ttl) })
+func (f *faulty) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (backend.Announced, error) {
+	return ask(ctx, f, "announce", func() (backend.Announced, error) { return f.Backend.Announce(ctx, worker, ttl) })
 }
 
 func (f *faulty) SignOff(ctx context.Context, worker string, queues []string) error {

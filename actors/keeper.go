@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -11,8 +10,7 @@ import (
 )
 
 // keeper keeps what the worker has. Every third of a lease it renews the leases of
-// all runs, and keeps house: it sweeps the worker's queues, and publishes the worker's
-// record. It listens for commands, and it stores the progress that handlers report.
+// all runs, and keeps house (see house). It listens for commands, and it stores the progress that handlers report.
 // It makes one call at a time, the most urgent first: leases, house, progress.
 //
 // What it learns it puts into effect itself: a run whose lease is lost, or whose
@@ -23,7 +21,7 @@ type keeper struct {
 	tree *tree
 
 	leases, progress batches[*run]
-	house            chores
+	house            house
 
 	// calling is what the call in flight is for; "" if there is none.
 	calling  string
@@ -34,15 +32,6 @@ type keeper struct {
 	gone     bool
 
 	endListen context.CancelFunc
-}
-
-// chores is what is to be done of the house.
-type chores struct {
-	due   bool
-	tries tries
-	// from is where in the worker's block keys the next sweep begins, which names
-	// backend.MaxSweepKeys at most.
-	from int
 }
 
 type (
@@ -56,11 +45,6 @@ type (
 		results []backend.RenewResult
 		err     error
 	}
-	houseKept struct {
-		by      *keeper
-		blocked []string
-		err     error
-	}
 	commanded struct{ backend.Command }
 	hurry     struct{}
 	signedOff struct{}
@@ -71,7 +55,6 @@ func (*rested) IgnoreDeadLetterLogging()       {}
 func (*progressMade) IgnoreDeadLetterLogging() {}
 func (*saveProgress) IgnoreDeadLetterLogging() {}
 func (*renewed) IgnoreDeadLetterLogging()      {}
-func (*houseKept) IgnoreDeadLetterLogging()    {}
 func (*commanded) IgnoreDeadLetterLogging()    {}
 func (*hurry) IgnoreDeadLetterLogging()        {}
 func (*signedOff) IgnoreDeadLetterLogging()    {}
@@ -92,6 +75,7 @@ func newKeeper(t *tree) *keeper {
 	const lease = 300 // about what queue, id and token take
 	return &keeper{
 		tree:   t,
+		house:  house{all: true},
 		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
 		progress: batches[*run]{count: renewCount, bytes: progressBytes,
 			weigh: func(r *run) int { return lease + len(r.newestProgress()) }},
@@ -124,6 +108,8 @@ func (k *keeper) Receive(c actor.Context) {
 		}
 		k.calling, k.abort = "", nil
 		k.renewed(c, m)
+	case *chore:
+		k.house.due = true
 	case *houseKept:
 		if m.by != k {
 			return
@@ -166,6 +152,7 @@ func (k *keeper) leave() {
 	if k.timer != nil {
 		k.timer.Stop()
 	}
+	k.house.leave()
 }
 
 func (k *keeper) hangUp() {
@@ -255,55 +242,6 @@ func (k *keeper) rest(c actor.Context, failures int, err error) {
 	k.tree.after(pause, c.Self(), &rested{})
 }
 
-// announcing is the call that must not land after the farewell.
-const announcing = "announce"
-
-// keepHouse sweeps the queues and publishes the worker's record.
-func (k *keeper) keepHouse(c actor.Context) {
-	t, self := k.tree, c.Self()
-	keys := k.blockKeys()
-	record := t.record()
-	k.calling = announcing
-	answer := &houseKept{by: k}
-	k.abort = t.line.call(t.dispatch.Schedule, k.calling, min(callTimeout, t.config.Lease/3), func(ctx context.Context) error {
-		swept, sweepErr := t.config.Backend.Sweep(ctx, backend.SweepRequest{
-			Queues: t.config.Queues, Duration: t.config.Lease, Keys: keys,
-		})
-		if swept.Reclaimed > 0 {
-			t.log.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
-		}
-		answer.blocked = swept.Blocked
-		return errors.Join(sweepErr, t.config.Backend.Announce(ctx, record, t.config.Lease))
-	}, func(err error) {
-		answer.err = err
-		t.system.Root.Send(self, answer)
-	})
-}
-
-// blockKeys are the keys of the worker's kinds to ask for in this turn.
-func (k *keeper) blockKeys() []string {
-	all := k.tree.blockKeys
-	n := min(len(all), backend.MaxSweepKeys)
-	keys := make([]string, 0, n)
-	for i := range n {
-		keys = append(keys, all[(k.house.from+i)%len(all)])
-	}
-	k.house.from = (k.house.from + n) % len(all)
-	return keys
-}
-
-func (k *keeper) houseKept(c actor.Context, m *houseKept) {
-	if len(m.blocked) > 0 {
-		c.Send(k.tree.fetcher, &blockedKeys{m.blocked})
-	}
-	if m.err == nil {
-		k.house.due, k.house.tries = false, tries{}
-		return
-	}
-	k.house.tries.failures++
-	k.rest(c, k.house.tries.failures, m.err)
-}
-
 func (k *keeper) gatherProgress() {
 	var runs []*run
 	for _, r := range k.tree.renewable() {
@@ -314,9 +252,15 @@ func (k *keeper) gatherProgress() {
 	k.progress.replace(runs)
 }
 
-// command learns from the store about a job that is to be cancelled.
+// command learns from the store about a job that is to be cancelled, or looks at a
+// queue in which jobs are blocked with the next beat.
 func (k *keeper) command(command backend.Command) {
-	if command.Verb != backend.CommandCancel {
+	switch command.Verb {
+	case backend.CommandBlocked:
+		k.house.visit(command.Queue)
+		return
+	case backend.CommandCancel:
+	default:
 		return
 	}
 	for _, r := range k.tree.renewable() {

@@ -155,6 +155,8 @@ type RenewResult struct {
 // SweepRequest asks for housekeeping.
 type SweepRequest struct {
 	Queues []string
+	// First are those of Queues that are not to wait for their turn.
+	First []string
 	// Duration is the length of the leases in these queues.
 	Duration time.Duration
 	// Keys are what the worker could unblock: the reply tells for which of them
@@ -173,4 +175,7 @@ type SweepReply struct {
 	Blocked []string
 	// More is true if a bound was reached and another Sweep would find more.
 	More bool
+	// Next is how soon a lease in these queues expires, if it is not renewed, as far
+	// as the store knows without a look at all of them; 0 if it knows of none.
+	Next time.Duration
 }

@@ -29,7 +29,7 @@ func (k *kit) calls(ctx context.Context) map[string]error {
 	_, errs["run now"] = k.RunNow(ctx, "q", []string{"a"})
 	errs["pause"] = k.Pause(ctx, "q")
 	errs["resume"] = k.Resume(ctx, "q")
-	errs["announce"] = k.Announce(ctx, backend.WorkerInfo{ID: "v", Queues: []string{"q"}}, time.Minute)
+	_, errs["announce"] = k.Announce(ctx, backend.WorkerInfo{ID: "v", Queues: []string{"q"}}, time.Minute)
 	errs["sign off"] = k.SignOff(ctx, "v", []string{"q"})
 	_, errs["workers"] = k.Workers(ctx)
 	_, errs["check"] = k.Check(ctx)

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -16,8 +17,10 @@ type record struct {
 	until int64
 }
 
-// Announce publishes or refreshes a worker's record.
-func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
+// Announce publishes or refreshes a worker's record, and tells of those that are
+// overdue.
+func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (backend.Announced, error) {
+	var answer backend.Announced
 	err := backend.CheckQueues(worker.Queues)
 	switch {
 	case err != nil:
@@ -27,10 +30,10 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		err = fmt.Errorf("%w: a record for %v; give a positive time", backend.ErrRejected, ttl)
 	}
 	if err != nil {
-		return &backend.Error{Op: "announce", Err: err}
+		return answer, &backend.Error{Op: "announce", Err: err}
 	}
 	if err := b.lock(ctx, "announce"); err != nil {
-		return err
+		return answer, err
 	}
 	defer b.mu.Unlock()
 	now := now()
@@ -42,7 +45,29 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 	worker.Kinds = slices.Clone(worker.Kinds)
 	worker.SeenAt = instant(millis(now))
 	b.workers[worker.ID] = record{info: worker, until: now + int64(ttl)}
-	return nil
+
+	var overdue []record
+	for id, r := range b.workers {
+		switch in := time.Duration(r.until - now); {
+		case id == worker.ID:
+		case in <= 0:
+			overdue = append(overdue, r)
+		case answer.Next == 0 || in < answer.Next:
+			answer.Next = in
+		}
+	}
+	slices.SortFunc(overdue, func(a, b record) int { return cmp.Compare(b.until, a.until) })
+	for _, r := range overdue[:min(len(overdue), backend.MaxVanished)] {
+		answer.Vanished = append(answer.Vanished, r.clone())
+	}
+	return answer, nil
+}
+
+func (r *record) clone() backend.WorkerInfo {
+	info := r.info
+	info.Queues = slices.Clone(info.Queues)
+	info.Kinds = slices.Clone(info.Kinds)
+	return info
 }
 
 // SignOff removes a worker's record and the memory of its last calls.
@@ -62,21 +87,23 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	b.forgetWorkers(now())
+	now := now()
+	b.forgetWorkers(now)
 	infos := make([]backend.WorkerInfo, 0, len(b.workers))
 	for _, r := range b.workers {
-		info := r.info
-		info.Queues = slices.Clone(info.Queues)
-		info.Kinds = slices.Clone(info.Kinds)
-		infos = append(infos, info)
+		if r.until > now {
+			infos = append(infos, r.clone())
+		}
 	}
 	slices.SortFunc(infos, func(a, b backend.WorkerInfo) int { return strings.Compare(a.ID, b.ID) })
 	return infos, nil
 }
 
+// forgetWorkers forgets the records that were overdue for long enough to have been
+// told of.
 func (b *Backend) forgetWorkers(now int64) {
 	for id, r := range b.workers {
-		if r.until <= now {
+		if r.until+int64(backend.VanishedFor) <= now {
 			delete(b.workers, id)
 		}
 	}

@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -71,6 +72,11 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		reply.Reclaimed += reclaimed
 		reply.Trimmed += forgotten
 		reply.More = reply.More || reclaimed >= tidyBound || forgotten >= tidyBound
+		if j := q.running.front; j != nil {
+			if in := time.Duration(max(1, j.expires-now)); reply.Next == 0 || in < reply.Next {
+				reply.Next = in
+			}
+		}
 		reply.Blocked = q.blockedKeys(reply.Blocked)
 		q.tell(q.waits() > waited)
 	}

@@ -22,24 +22,78 @@ func (b *Backend) directoryCall(s *script) *call {
 }
 
 // Announce implements backend.Directory.
-func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
+func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (backend.Announced, error) {
+	var answer backend.Announced
 	if worker.ID == "" || ttl <= 0 {
-		return b.fail("announce", "", fmt.Errorf("%w: a worker needs an id and a positive time to live", backend.ErrRejected))
+		return answer, b.fail("announce", "", fmt.Errorf("%w: a worker needs an id and a positive time to live", backend.ErrRejected))
 	}
 	worker.SeenAt = time.Time{}
 	record, err := json.Marshal(&worker)
 	if err != nil {
-		return b.fail("announce", "", fmt.Errorf("%w: %w", backend.ErrRejected, err))
+		return answer, b.fail("announce", "", fmt.Errorf("%w: %w", backend.ErrRejected, err))
 	}
 	c := b.directoryCall(announceScript)
-	c.add(worker.ID, millis(ttl), record)
+	c.add(worker.ID, millis(ttl), record, backend.VanishedFor.Milliseconds(), backend.MaxVanished)
 	if err := b.run(ctx, c); err != nil {
-		return b.fail("announce", "", err)
+		return answer, b.fail("announce", "", err)
 	}
-	if _, err := c.result(); err != nil && !isNil(err) {
-		return b.fail("announce", "", err)
+	reply, err := c.result()
+	r, ok := reply.([]any)
+	if err == nil && (!ok || len(r) != 4) {
+		err = fmt.Errorf("%w: the announcement was answered by %T", backend.ErrUnavailable, reply)
 	}
-	return nil
+	if err != nil {
+		return answer, b.fail("announce", "", err)
+	}
+	if !b.derive.clustered() {
+		b.contact.Store(&contact{since: asInt(r[1]), last: asInt(r[0]), ttl: ttl})
+	}
+	answer.Next = time.Duration(asInt(r[2])) * time.Millisecond
+	records, _ := r[3].([]any)
+	for _, record := range records {
+		if vanished, ok := b.readWorker(record); ok {
+			answer.Vanished = append(answer.Vanished, vanished)
+		}
+	}
+	return answer, nil
+}
+
+// readWorker reads the record of a worker.
+func (b *Backend) readWorker(record any) (worker backend.WorkerInfo, ok bool) {
+	text := asString(record)
+	if text == "" {
+		return worker, false // it has gone meanwhile
+	}
+	seen, rest, _ := strings.Cut(text, ":")
+	_, info, _ := strings.Cut(rest, ":")
+	at, err := strconv.ParseInt(seen, 10, 64)
+	if err == nil {
+		err = json.Unmarshal([]byte(info), &worker)
+	}
+	if err != nil {
+		b.log.Warn("the record of a worker cannot be read", "record", text[:min(len(text), 200)], "error", err)
+		return backend.WorkerInfo{}, false
+	}
+	worker.SeenAt = time.UnixMilli(at)
+	return worker, true
+}
+
+// contact is what the last Announce tells of the store, which is one server: that it
+// was there and the same from since until last, by its own clock, without a gap of more
+// than half of ttl. In a Cluster nothing is known, as the directory is on one server of
+// several.
+type contact struct {
+	since, last int64
+	ttl         time.Duration
+}
+
+// contactFor returns since and last for who holds leases of a duration; 0 if they tell
+// nothing. The scripts use them for the grace (lib/grace.lua).
+func (b *Backend) contactFor(duration time.Duration) (since, last int64) {
+	if c := b.contact.Load(); c != nil && c.ttl <= duration {
+		return c.since, c.last
+	}
+	return 0, 0
 }
 
 // SignOff implements backend.Directory.
@@ -76,19 +130,10 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 	}
 	rows, _ := reply.([]any)
 	var workers []backend.WorkerInfo
-	for i := 1; i < len(rows); i += 2 {
-		var worker backend.WorkerInfo
-		seen, record, _ := strings.Cut(asString(rows[i]), ":")
-		at, err := strconv.ParseInt(seen, 10, 64)
-		if err == nil {
-			err = json.Unmarshal([]byte(record), &worker)
+	for _, row := range rows {
+		if worker, ok := b.readWorker(row); ok {
+			workers = append(workers, worker)
 		}
-		if err != nil {
-			b.log.Warn("the record of a worker cannot be read", "worker", asString(rows[i-1]), "error", err)
-			continue
-		}
-		worker.SeenAt = time.UnixMilli(at)
-		workers = append(workers, worker)
 	}
 	slices.SortFunc(workers, func(x, y backend.WorkerInfo) int { return strings.Compare(x.ID, y.ID) })
 	return workers, nil

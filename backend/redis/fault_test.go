@@ -200,7 +200,8 @@ func TestACallWhoseConnectionEndsIsRepeatedAtOnceWhereThatChangesNothing(t *test
 		"resume":  func() error { return store.Resume(ctx, "other") },
 		"check":   func() error { _, err := store.Check(ctx); return err },
 		"announce": func() error {
-			return store.Announce(ctx, backend.WorkerInfo{ID: "w"}, time.Minute)
+			_, err := store.Announce(ctx, backend.WorkerInfo{ID: "w"}, time.Minute)
+			return err
 		},
 		"lease": func() error {
 			request := backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"mail"}, Max: 1, Duration: time.Minute}

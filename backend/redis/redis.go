@@ -76,6 +76,7 @@ type Backend struct {
 	// process tells the leases of this process from those of others.
 	process  string
 	plans    plans
+	contact  atomic.Pointer[contact]
 	carriers carriers
 
 	closed  atomic.Bool
