@@ -28,6 +28,9 @@ func init() { helper = signalled }
 // signalled is a program that runs one job, of the kind that mode says, and tells on
 // stdout what happens.
 func signalled(mode string) int {
+	if mode == "paused" {
+		return paused()
+	}
 	registry := jobs.NewRegistry()
 	gate := make(chan struct{})
 	jobs.Handle(registry, func(ctx context.Context, _ *jobs.Job[task]) error {

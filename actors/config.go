@@ -122,7 +122,7 @@ func (c Config) Fill() (Config, error) {
 			reject("%s is %v: it cannot be negative", d.name, d.d)
 		}
 	}
-	if c.CancelTime+c.HandBackTime > c.Grace && c.Grace > 0 {
+	if c.CancelTime > c.Grace-max(0, c.HandBackTime) && c.Grace > 0 {
 		reject("CancelTime (%v) and HandBackTime (%v) are parts of Grace (%v) and together longer", c.CancelTime, c.HandBackTime, c.Grace)
 	}
 	if err := errors.Join(wrong...); err != nil {

@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"math"
 	"testing"
 	"time"
 
@@ -63,6 +64,7 @@ func TestLessonImpossibleConfigurationsAreRefusedAllAtOnce(t *testing.T) {
 		"negative grace":        {func(c *actors.Config) { c.Grace = -time.Second }, "Grace is -1s"},
 		"negative cancel time":  {func(c *actors.Config) { c.CancelTime = -1 }, "CancelTime is -1ns"},
 		"negative hand-back":    {func(c *actors.Config) { c.HandBackTime = -1 }, "HandBackTime is -1ns"},
+		"parts without end":     {func(c *actors.Config) { c.CancelTime, c.HandBackTime = math.MaxInt64, math.MaxInt64 }, "together longer"},
 		"parts above the grace": {func(c *actors.Config) { c.Grace, c.CancelTime = time.Second, time.Second }, "together longer"},
 	} {
 		t.Run(name, func(t *testing.T) {

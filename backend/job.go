@@ -1,6 +1,9 @@
 package backend
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // State is where a job is in its life.
 //
@@ -50,45 +53,46 @@ const (
 
 // Job is one unit of work, as its producer described it. Once stored it does not
 // change; what changes is in [History]. Zero values of the options mean "not
-// said": the worker that runs the job then decides.
+// said": the worker that runs the job then decides. In JSON durations are in
+// nanoseconds and the payload is base64.
 type Job struct {
 	// ID is unique within the queue, at most MaxIDLength bytes.
-	ID string
+	ID string `json:"id"`
 	// Queue is the line in which the job waits.
-	Queue string
+	Queue string `json:"queue"`
 	// Kind ties the payload to its handler.
-	Kind string
+	Kind string `json:"kind"`
 	// Payload is opaque to the backend, at most MaxPayload bytes.
-	Payload []byte
+	Payload []byte `json:"payload"`
 	// Codec names the encoding of the payload; empty means "json".
-	Codec string
+	Codec string `json:"codec,omitempty"`
 	// Priority is between PriorityLowest and PriorityHighest.
-	Priority int
+	Priority int `json:"priority,omitempty"`
 
 	// MaxAttempts is how often the job may fail before it is dead.
-	MaxAttempts int
+	MaxAttempts int `json:"max_attempts,omitempty"`
 	// MaxCrashes is how often its worker may vanish before it is dead.
-	MaxCrashes int
+	MaxCrashes int `json:"max_crashes,omitempty"`
 	// Timeout bounds one attempt.
-	Timeout time.Duration
+	Timeout time.Duration `json:"timeout,omitempty"`
 	// Deadline is the instant after which the job must not run any more.
-	Deadline time.Time
+	Deadline time.Time `json:"deadline,omitzero"`
 	// ExpireAfter is how long the job may wait after it is first due.
-	ExpireAfter time.Duration
+	ExpireAfter time.Duration `json:"expire_after,omitempty"`
 	// Retention is how long the job is kept once completed.
-	Retention time.Duration
+	Retention time.Duration `json:"retention,omitempty"`
 
 	// Tags are free words for people who look for the job.
-	Tags []string
+	Tags []string `json:"tags,omitempty"`
 	// Headers carry context, such as trace ids, from the producer to the
 	// handler.
-	Headers map[string]string
+	Headers map[string]string `json:"headers,omitempty"`
 
 	// EnqueuedAt is the store's time of the enqueue, to the millisecond.
-	EnqueuedAt time.Time
+	EnqueuedAt time.Time `json:"enqueued_at,omitzero"`
 	// DueAt is when the job was first to run: EnqueuedAt, unless it was
 	// delayed.
-	DueAt time.Time
+	DueAt time.Time `json:"due_at,omitzero"`
 }
 
 // NewJob is a job to be stored. The backend sets its EnqueuedAt and DueAt.
@@ -110,15 +114,31 @@ type NewJob struct {
 
 // Receipt says what an enqueue did with one job.
 type Receipt struct {
-	Queue string
-	ID    string
+	Queue string `json:"queue"`
+	ID    string `json:"id"`
 	// State is the job's state right after the enqueue.
-	State State
+	State State `json:"state,omitempty"`
 	// Existing is true if the queue held a job of this id already; that one is
 	// unchanged.
-	Existing bool
-	// Err is why the job was not stored.
-	Err error
+	Existing bool `json:"existing,omitempty"`
+	// Err is why the job was not stored. In JSON it is its text, "error".
+	Err error `json:"-"`
+}
+
+// MarshalJSON writes the error as its text.
+func (r Receipt) MarshalJSON() ([]byte, error) {
+	type plain Receipt
+	return json.Marshal(struct {
+		plain
+		Error string `json:"error,omitempty"`
+	}{plain(r), text(r.Err)})
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // History is what has become of a job so far. The worker that holds the lease
@@ -127,6 +147,8 @@ type History struct {
 	// Attempts counts the attempts that failed or completed the job since it
 	// was enqueued or retried by hand.
 	Attempts int `json:"attempts,omitempty"`
+	// AttemptLimit is the MaxAttempts that the worker which settled last went by.
+	AttemptLimit int `json:"attempt_limit,omitempty"`
 	// Snoozes counts how often a handler put the job off.
 	Snoozes int `json:"snoozes,omitempty"`
 	// Failures are the errors of past attempts, oldest first, at most
@@ -157,23 +179,23 @@ type Failure struct {
 // JobInfo is a job and all that is known of it.
 type JobInfo struct {
 	Job
-	State State
+	State State `json:"state"`
 	History
 	// Crashes counts how often a lease on the job expired since it was enqueued
 	// or retried by hand.
-	Crashes int
+	Crashes int `json:"crashes,omitempty"`
 	// ScheduledFor is when a scheduled job is due.
-	ScheduledFor time.Time
+	ScheduledFor time.Time `json:"scheduled_for,omitzero"`
 	// BlockedOn is the key that a blocked job waits for.
-	BlockedOn string
+	BlockedOn string `json:"blocked_on,omitempty"`
 	// LeasedBy, Token and LeaseExpiresAt describe the lease of a running job.
-	LeasedBy       string
-	Token          string
-	LeaseExpiresAt time.Time
+	LeasedBy       string    `json:"leased_by,omitempty"`
+	Token          string    `json:"token,omitempty"`
+	LeaseExpiresAt time.Time `json:"lease_expires_at,omitzero"`
 	// CancelRequested is true for a running job that is to be cancelled.
-	CancelRequested bool
+	CancelRequested bool `json:"cancel_requested,omitempty"`
 	// KeptUntil is when a finished job is forgotten.
-	KeptUntil time.Time
+	KeptUntil time.Time `json:"kept_until,omitzero"`
 }
 
 // JobsQuery asks for a page of jobs.
@@ -190,36 +212,50 @@ type JobsQuery struct {
 // twice. A page may be shorter than its limit, or empty, although others follow:
 // what a store reads for one page is bounded in bytes and in steps.
 type JobsPage struct {
-	Jobs []JobInfo
+	Jobs []JobInfo `json:"jobs"`
 	// Next is the cursor of the following page, empty after the last.
-	Next string
+	Next string `json:"next,omitempty"`
 }
 
 // QueueInfo describes a queue.
 type QueueInfo struct {
-	Name   string
-	Paused bool
-	Shards int
+	Name   string `json:"name"`
+	Paused bool   `json:"paused"`
+	Shards int    `json:"shards"`
 	// Counts has an entry for every state.
-	Counts map[State]int64
+	Counts map[State]int64 `json:"counts"`
 	// OldestWaiting is when the job at the head of the waiting ones was
 	// enqueued; zero if none waits. Priorities and shards are looked at in
 	// turn and the oldest head is taken.
-	OldestWaiting time.Time
+	OldestWaiting time.Time `json:"oldest_waiting,omitzero"`
 	// Completed, Failed (attempts settled as retry), Cancelled, Dead and Crashed
 	// (leases expired) count what ever happened in the queue.
-	Completed, Failed, Cancelled, Dead, Crashed int64
+	Completed int64 `json:"completed"`
+	Failed    int64 `json:"failed"`
+	Cancelled int64 `json:"cancelled"`
+	Dead      int64 `json:"dead"`
+	Crashed   int64 `json:"crashed"`
 	// Trimmed counts finished jobs that the retention policy removed before
 	// their age was up, because of count or bytes.
-	Trimmed int64
+	Trimmed int64 `json:"trimmed"`
 }
 
 // ActResult is what an operator's verb did to one job.
 type ActResult struct {
-	ID string
+	ID string `json:"id"`
 	// State is the job's state afterwards; empty after Delete.
-	State State
-	Err   error
+	State State `json:"state,omitempty"`
+	// Err is why the verb was not applied. In JSON it is its text, "error".
+	Err error `json:"-"`
+}
+
+// MarshalJSON writes the error as its text.
+func (r ActResult) MarshalJSON() ([]byte, error) {
+	type plain ActResult
+	return json.Marshal(struct {
+		plain
+		Error string `json:"error,omitempty"`
+	}{plain(r), text(r.Err)})
 }
 
 // WorkerInfo is what a worker publishes of itself.

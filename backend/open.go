@@ -54,17 +54,30 @@ func Open(rawURL string) (Backend, error) {
 	schemes := slices.Sorted(maps.Keys(openers))
 	openersMu.RUnlock()
 	if !known {
-		hint := ""
-		for _, name := range []string{"redis", "sqlite"} {
-			if strings.HasPrefix(scheme, name) {
-				hint = `; import _ "github.com/caddis-go/caddis/backend/` + name + `"`
-			}
-		}
-		return nil, fmt.Errorf("backend: no backend for scheme %q, known are %v%s", scheme, schemes, hint)
+		return nil, unknownScheme(scheme, schemes)
 	}
 	b, err := open(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("backend: the %s URL cannot be used: %w", scheme, err)
 	}
 	return b, nil
+}
+
+// packages says which package makes a scheme known.
+var packages = map[string]string{
+	"memory": "memory", "sqlite": "sqlite",
+	"redis": "redis", "rediss": "redis", "redis+sentinel": "redis", "redis+cluster": "redis",
+}
+
+func unknownScheme(scheme string, known []string) error {
+	if name, ours := packages[scheme]; ours {
+		return fmt.Errorf("backend: the scheme %q is not known to this program; add import _ %q",
+			scheme, "github.com/caddis-go/caddis/backend/"+name)
+	}
+	if len(known) == 0 {
+		return fmt.Errorf("backend: no scheme is known to this program, so not %q either; import the package of a store, "+
+			`such as _ "github.com/caddis-go/caddis/backend/redis"`, scheme)
+	}
+	return fmt.Errorf("backend: there is no backend for the scheme %q; known to this program are %s",
+		scheme, strings.Join(known, ", "))
 }

@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -22,6 +23,8 @@ const (
 	MaxNameLength = 100
 	// MaxDelay is the longest delay.
 	MaxDelay = 10 * 365 * 24 * time.Hour
+	// MaxCrashes is the highest number of crashes that is counted of a job.
+	MaxCrashes = 255
 	// MaxFailures is how many failures a History holds; the oldest go first.
 	MaxFailures = 20
 	// MaxBlockedKeys is how many keys a LeaseReply lists.
@@ -31,6 +34,9 @@ const (
 	// DefaultPage and MaxPage are the sizes of pages.
 	DefaultPage = 50
 	MaxPage     = 1000
+	// MaxPageBytes bounds the jobs of a page together, their histories included,
+	// unless it has one job only. A store may stop sooner.
+	MaxPageBytes = 4 << 20
 	// MaxLease is the longest lease; MinLease the shortest.
 	MaxLease = 24 * time.Hour
 	MinLease = 100 * time.Millisecond
@@ -45,13 +51,7 @@ func CheckQueue(name string) error {
 	if err := checkName("queue", name); err != nil {
 		return err
 	}
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if c != '_' && c != '-' && c != '.' && !isAlphanumeric(c) {
-			return reject("queue name %q has %q at byte %d; letters, digits, '_', '-' and '.' are allowed", name, c, i)
-		}
-	}
-	return nil
+	return checkLetters("queue name", name, "_-.")
 }
 
 // CheckKind says what is wrong with the name of a kind.
@@ -59,11 +59,16 @@ func CheckKind(name string) error {
 	if err := checkName("kind", name); err != nil {
 		return err
 	}
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if !strings.ContainsRune("_-.:/", rune(c)) && !isAlphanumeric(c) {
-			return reject("kind %q has %q at byte %d; letters, digits and _ - . : / are allowed", name, c, i)
+	return checkLetters("kind", name, "_-.:/")
+}
+
+func checkLetters(what, name, others string) error {
+	for i, c := range name {
+		if isAlphanumeric(c) || strings.ContainsRune(others, c) {
+			continue
 		}
+		return reject("%s %q has %q at byte %d; letters from a to z, digits and %s are allowed",
+			what, name, c, i, strings.Join(strings.Split(others, ""), " "))
 	}
 	return nil
 }
@@ -73,12 +78,21 @@ func checkName(what, name string) error {
 		return reject("the %s has no name", what)
 	}
 	if len(name) > MaxNameLength {
-		return reject("the name of the %s has %d bytes, %d are allowed: %q…", what, len(name), MaxNameLength, name[:20])
+		return reject("the name of the %s has %d bytes, %d are allowed: %q…", what, len(name), MaxNameLength, head(name))
 	}
 	return nil
 }
 
-func isAlphanumeric(c byte) bool {
+// head is the beginning of a long text, up to a whole character.
+func head(text string) string {
+	n := min(20, len(text))
+	for n > 0 && n < len(text) && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}
+
+func isAlphanumeric(c rune) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
@@ -88,7 +102,7 @@ func CheckID(id string) error {
 		return reject("the job has no id")
 	}
 	if len(id) > MaxIDLength {
-		return reject("the id has %d bytes, %d are allowed", len(id), MaxIDLength)
+		return reject("the id %q… has %d bytes, %d are allowed", head(id), len(id), MaxIDLength)
 	}
 	if !utf8.ValidString(id) {
 		return reject("the id %q is not UTF-8", id)
@@ -130,14 +144,26 @@ func (j *NewJob) Check() error {
 		return reject("due at %v; at most %v ahead are allowed", j.At, MaxDelay)
 	case j.MaxAttempts < 0, j.MaxAttempts > math.MaxInt32:
 		return reject("%d attempts at most; give a number from 1, or 0 for the default", j.MaxAttempts)
-	case j.MaxCrashes < 0, j.MaxCrashes > math.MaxInt32:
-		return reject("%d crashes at most; give a number from 1, or 0 for the default", j.MaxCrashes)
+	case j.MaxCrashes < 0, j.MaxCrashes > MaxCrashes:
+		return reject("%d crashes at most; give a number from 1 to %d, or 0 for the default", j.MaxCrashes, MaxCrashes)
 	case j.Timeout < 0:
 		return reject("a timeout of %v; it cannot be negative", j.Timeout)
 	case j.ExpireAfter < 0:
 		return reject("expiry after %v; it cannot be negative", j.ExpireAfter)
+	case j.Retention < 0:
+		return reject("a retention of %v; it cannot be negative", j.Retention)
+	case !expressible(j.At):
+		return reject("due in the year %d; the years go from 0 to 9999", j.At.Year())
+	case !expressible(j.Deadline):
+		return reject("a deadline in the year %d; the years go from 0 to 9999", j.Deadline.Year())
 	}
 	return nil
+}
+
+// expressible reports whether an instant is one that every store and JSON can write.
+func expressible(t time.Time) bool {
+	year := t.UTC().Year()
+	return 0 <= year && year <= 9999
 }
 
 // CheckJobs says what is wrong with a batch of jobs, naming the first bad one.
@@ -180,6 +206,40 @@ func (r *LeaseRequest) Check() error {
 	return CheckQueues(r.Queues)
 }
 
+// Check says what is wrong with a request for housekeeping.
+func (r *SweepRequest) Check() error {
+	if err := CheckLease(r.Duration); err != nil {
+		return err
+	}
+	if len(r.Keys) > MaxSweepKeys {
+		return reject("%d keys in one call, %d are allowed; ask for them in turns", len(r.Keys), MaxSweepKeys)
+	}
+	for _, key := range r.Keys {
+		if err := checkKey(key); err != nil {
+			return err
+		}
+	}
+	for _, queue := range r.First {
+		if !slices.Contains(r.Queues, queue) {
+			return reject("queue %q is to be swept first and is not among the queues", queue)
+		}
+	}
+	return CheckQueues(r.Queues)
+}
+
+// checkKey says what is wrong with a key that blocked jobs wait for.
+func checkKey(key string) error {
+	switch {
+	case key == "":
+		return reject("a key without a name")
+	case len(key) > 2*MaxNameLength:
+		return reject("the key %q… has %d bytes, %d are allowed", head(key), len(key), 2*MaxNameLength)
+	case strings.ContainsRune(key, 0):
+		return reject("key %q has a NUL byte", key)
+	}
+	return nil
+}
+
 // CheckQueues says what is wrong with a list of queues.
 func CheckQueues(queues []string) error {
 	seen := make(map[string]bool, len(queues))
@@ -214,8 +274,30 @@ func (s *Settlement) Check() error {
 		return reject("a delay of %v; at most %v are allowed", s.Delay, MaxDelay)
 	case s.Outcome == OutcomeBlocked && s.Key == "":
 		return reject("blocked without a key")
-	case strings.ContainsRune(s.Key, 0) || len(s.Key) > 2*MaxNameLength:
-		return reject("key %q is too long or has a NUL byte", s.Key)
+	}
+	if s.Key != "" {
+		if err := checkKey(s.Key); err != nil {
+			return err
+		}
+	}
+	if s.History != nil {
+		return s.History.check()
+	}
+	return nil
+}
+
+func (h *History) check() error {
+	switch {
+	case h.Attempts < 0, h.Attempts > math.MaxInt32, h.Snoozes < 0, h.Snoozes > math.MaxInt32,
+		h.AttemptLimit < 0, h.AttemptLimit > math.MaxInt32:
+		return reject("a history of %d attempts of %d and %d snoozes; they go from 0 to %d", h.Attempts, h.AttemptLimit, h.Snoozes, math.MaxInt32)
+	case !expressible(h.StartedAt), !expressible(h.FinishedAt):
+		return reject("an attempt from the year %d to the year %d; the years go from 0 to 9999", h.StartedAt.Year(), h.FinishedAt.Year())
+	}
+	for i := range h.Failures {
+		if at := h.Failures[i].At; !expressible(at) {
+			return reject("failure %d of the history is of the year %d; the years go from 0 to 9999", i+1, at.Year())
+		}
 	}
 	return nil
 }

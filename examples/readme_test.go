@@ -19,6 +19,7 @@ import (
 	"github.com/caddis-go/caddis/backend/memory"
 	"github.com/caddis-go/caddis/backend/redis"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/jobs/jobstest"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -113,6 +114,20 @@ func openRedis() (*redis.Backend, error) {
 		},
 	})
 	return store, err
+}
+
+func signUp(ctx context.Context, client *jobs.Client) error {
+	_, err := client.Enqueue(ctx, Welcome{UserID: 42}, jobs.In(3*time.Minute))
+	return err
+}
+
+func TestWelcome(t *testing.T) {
+	ctx, registry := t.Context(), newRegistry(&welcomer{welcomed: make(chan int64, 1)})
+	store := jobstest.New(t, registry)
+	require.NoError(t, signUp(ctx, store.Client())) // enqueues
+	store.RequireEnqueued(t, Welcome{UserID: 42}, jobs.In(3*time.Minute))
+	report := store.Drain(ctx) // three minutes later, at once; retries and follow-ups too
+	report.RequireCompleted(t)
 }
 
 // What the documents show works, and is not only compiled.

@@ -107,6 +107,16 @@ func (c *Client) EnqueueMany(ctx context.Context, items ...Item) ([]Receipt, err
 	return receipts, err
 }
 
+// Build makes the job that [Client.Enqueue] would hand to the middleware, and stores
+// nothing. The errors are those of Enqueue.
+func (c *Client) Build(args Args, options ...EnqueueOption) (backend.NewJob, error) {
+	var job backend.NewJob
+	if err := c.build(&job, args, options, time.Now()); err != nil {
+		return job, &Error{Op: "build", Kind: job.Kind, Err: err}
+	}
+	return job, nil
+}
+
 // build fills a job from its args and options. Of a job that is refused it
 // leaves what is known.
 func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, now time.Time) error {

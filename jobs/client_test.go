@@ -63,6 +63,9 @@ func TestAJobGoesFromTheEnqueueToItsResult(t *testing.T) {
 	args, err := ArgsOf[welcome](info)
 	require.NoError(t, err)
 	require.Equal(t, welcome{UserID: 21}, args)
+	var raw map[string]any
+	require.NoError(t, info.DecodeArgs(&raw))
+	require.Equal(t, map[string]any{"user_id": 21.0}, raw)
 	_, err = ArgsOf[other](info)
 	require.ErrorContains(t, err, `is of kind "welcome", jobs.other is of kind "other"`)
 
@@ -391,4 +394,23 @@ func TestAnErrorOfTheStoreComesThrough(t *testing.T) {
 	_, err = client.Cancel(t.Context(), "q", "1")
 	require.ErrorIs(t, err, backend.ErrClosed)
 	require.False(t, errors.Is(err, backend.ErrRejected))
+}
+
+func TestBuildMakesWhatEnqueueWouldStoreAndStoresNothing(t *testing.T) {
+	t.Parallel()
+	registry := NewRegistry(WithEnqueueMiddleware(func(EnqueueFunc) EnqueueFunc { panic("not to be asked") }))
+	Declare[welcome](registry, Queue("mail"), Priority(1))
+	store := &fakeStore{}
+	client := &Client{backend: store, registry: registry}
+
+	job, err := client.Build(welcome{UserID: 42}, ID("w"), In(time.Minute))
+	require.NoError(t, err)
+	require.Equal(t, backend.NewJob{
+		Job:   backend.Job{ID: "w", Queue: "mail", Kind: "welcome", Priority: 1, Payload: []byte(`{"user_id":42}`)},
+		Delay: time.Minute,
+	}, job)
+	_, err = client.Build(welcome{}, MaxAttempts(0))
+	require.ErrorIs(t, err, backend.ErrRejected)
+	require.ErrorContains(t, err, `jobs: build of kind "welcome"`)
+	require.Empty(t, store.stored)
 }

@@ -106,6 +106,10 @@ func ArgsOf[A Args](job JobInfo) (A, error) {
 	return args, err
 }
 
+// DecodeArgs decodes the args into what v points to, for tools that know the type only
+// when they run: [ArgsOf] is for all others, as it looks at the kind.
+func (j JobInfo) DecodeArgs(v any) error { return j.decode("payload", j.Payload, v) }
+
 // ResultOf decodes what the handler left by SetResult; [backend.ErrNotFound] if
 // there is nothing (yet).
 func ResultOf[T any](job JobInfo) (result T, err error) {

@@ -27,9 +27,9 @@ type test struct {
 // suite returns all tests that need no policy of their own.
 func suite() []test {
 	return slices.Concat(
-		enqueueTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
+		enqueueTests, replaceTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
 		blockTests, renewTests, cancelTests, operateTests, inspectTests, waitTests,
-		wakeTests, directoryTests, hostileTests, loadTests, closeTests,
+		wakeTests, directoryTests, hostileTests, edgeTests, loadTests, closeTests,
 	)
 }
 

@@ -8,6 +8,14 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
+// blockedOf asks for which of some keys jobs in queues wait.
+func (k *kit) blockedOf(queues []string, keys ...string) []string {
+	k.Helper()
+	reply, err := k.Sweep(k.ctx, backend.SweepRequest{Queues: queues, Duration: long, Keys: keys})
+	require.NoError(k, err)
+	return reply.Blocked
+}
+
 var blockTests = []test{
 	{"a blocked job is set aside until a Lease names its key", func(k *kit) {
 		// lesson: unknown kinds wait for a worker that knows them, and do not
@@ -40,9 +48,7 @@ var blockTests = []test{
 		request = w.request(0)
 		request.Queues = []string{"q", "other"}
 		require.ElementsMatch(k, []string{"one", "two"}, w.send(request).Blocked)
-		reply, err := k.Sweep(k.ctx, backend.SweepRequest{Queues: []string{"other"}, Duration: long})
-		require.NoError(k, err)
-		require.Equal(k, []string{"two"}, reply.Blocked)
+		require.Equal(k, []string{"two"}, k.blockedOf([]string{"other"}, "one", "two"))
 		request = w.request(10)
 		request.Unblock = []string{"one"}
 		require.ElementsMatch(k, []string{"a", "c"}, leased(w.send(request).Leases))
@@ -57,6 +63,45 @@ var blockTests = []test{
 		}
 		w.settle(all...)
 		require.Len(k, w.send(w.request(0)).Blocked, backend.MaxBlockedKeys)
+	}},
+	{"a sweep tells for which of the worker's keys jobs wait, however many others there are", func(k *kit) {
+		// lesson: kinds that nobody knows must not hide those that one knows.
+		const foreign = 3 * backend.MaxBlockedKeys
+		k.enqueueAll(named("a", foreign+1)...)
+		k.enqueue(job("x", in("other")))
+		w := k.worker("w")
+		var all []backend.Settlement
+		for i, l := range w.lease(foreign + 1) {
+			key := fmt.Sprint("foreign", i)
+			if i == foreign {
+				key = "mine"
+			}
+			all = append(all, settlement(l, backend.OutcomeBlocked, on(key)))
+		}
+		w.settle(all...)
+		request := w.request(1)
+		request.Queues = []string{"other"}
+		w.settle(settlement(w.send(request).Leases[0], backend.OutcomeBlocked, on("mine too")))
+		both := []string{"q", "other"}
+
+		require.Empty(k, k.blockedOf(both), "who asks for none is told none")
+		require.Empty(k, k.blockedOf(both, "min", "mine ", "unheard of"))
+		require.Equal(k, []string{"mine"}, k.blockedOf([]string{"q"}, "unheard of", "mine too", "mine"))
+		mine := make([]string, backend.MaxSweepKeys-2)
+		for i := range mine {
+			mine[i] = fmt.Sprint("unheard of ", i)
+		}
+		require.ElementsMatch(k, []string{"mine", "mine too"}, k.blockedOf(both, append(mine, "mine", "mine too")...))
+		mine = mine[:foreign]
+		for i := range mine {
+			mine[i] = fmt.Sprint("foreign", i)
+		}
+		require.ElementsMatch(k, mine, k.blockedOf(both, mine...), "the answer is as long as the question")
+
+		request = w.request(5)
+		request.Unblock = []string{"mine"}
+		require.Len(k, w.send(request).Leases, 1)
+		require.Empty(k, k.blockedOf(both, "mine"), "it runs")
 	}},
 	{"as many blocked jobs are handed out as were asked for", func(k *kit) {
 		k.enqueueAll(named("a", 10)...)

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -134,9 +135,25 @@ var expiryTests = []test{
 		k.expire(1)
 		k.requireState(backend.StateWaiting, "a")
 	}},
-	{"Sweep is rejected for bad queues", func(k *kit) {
-		_, err := k.Sweep(k.ctx, backend.SweepRequest{Queues: []string{"{q}"}, Duration: long})
-		require.ErrorIs(k, err, backend.ErrRejected)
+	{"bad sweeps are rejected", func(k *kit) {
+		for what, request := range map[string]backend.SweepRequest{
+			"bad queue":     {Queues: []string{"{q}"}},
+			"queue twice":   {Queues: []string{"q", "q"}},
+			"short lease":   {Duration: backend.MinLease - 1},
+			"too many keys": {Keys: named("key", backend.MaxSweepKeys+1)},
+			"empty key":     {Keys: []string{"a", ""}},
+			"key with NUL":  {Keys: []string{"a\x00"}},
+			"long key":      {Keys: []string{strings.Repeat("k", 2*backend.MaxNameLength+1)}},
+		} {
+			if request.Duration == 0 {
+				request.Duration = long
+			}
+			if request.Queues == nil {
+				request.Queues = []string{"q"}
+			}
+			_, err := k.Sweep(k.ctx, request)
+			require.ErrorIs(k, err, backend.ErrRejected, what)
+		}
 	}},
 }
 

@@ -83,7 +83,7 @@ func (m *model) enqueue(jobs []backend.NewJob) []backend.Receipt {
 	var receipts []backend.Receipt
 	for _, n := range jobs {
 		e := m.jobs[n.ID]
-		existing := e != nil
+		existing := e != nil && !(n.ReplaceFinished && e.state.Final())
 		if !existing {
 			e = &entry{job: n.Job}
 			m.jobs[n.ID] = e

@@ -27,6 +27,7 @@ func (p *player) enqueue(limit int) {
 		if rapid.Bool().Draw(p.T, "delayed") {
 			jobs[i].Delay = never
 		}
+		jobs[i].ReplaceFinished = rapid.Bool().Draw(p.T, "replacing")
 	}
 	receipts, err := p.store.Enqueue(p.ctx, jobs)
 	require.NoError(p, err)
@@ -227,10 +228,12 @@ func (p *player) pause() {
 }
 
 func (p *player) sweep() {
-	reply, err := p.store.Sweep(p.ctx, backend.SweepRequest{Queues: []string{p.queue}, Duration: never})
+	keys := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"k", "kk", "kkk"}), rapid.ID[string]).Draw(p.T, "keys")
+	reply, err := p.store.Sweep(p.ctx, backend.SweepRequest{Queues: []string{p.queue}, Duration: never, Keys: keys})
 	require.NoError(p, err)
 	require.Zero(p, reply.Reclaimed)
 	require.Zero(p, reply.Trimmed)
 	require.False(p, reply.More)
-	require.ElementsMatch(p, p.model.blockedOn(), reply.Blocked)
+	blocked := slices.DeleteFunc(p.model.blockedOn(), func(key string) bool { return !slices.Contains(keys, key) })
+	require.ElementsMatch(p, blocked, reply.Blocked)
 }

@@ -71,7 +71,8 @@ func (p *player) compareInfo(e *entry, info backend.JobInfo) {
 func (p *player) comparePages(state backend.State, limit int) {
 	ids := []string{}
 	query := backend.JobsQuery{Queue: p.queue, State: state, Limit: limit}
-	for {
+	for pages := 0; ; pages++ {
+		require.Less(p, pages, 1000, "the pages do not end")
 		page, err := p.store.Jobs(p.ctx, query)
 		require.NoError(p, err)
 		require.LessOrEqual(p, len(page.Jobs), limit)

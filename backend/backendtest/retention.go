@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,9 @@ import (
 
 // generous is a bound that no test meets.
 var generous = backend.Retention{Count: 10_000, Age: never, Bytes: 64 << 20}
+
+// unbounded has the largest numbers.
+var unbounded = backend.Retention{Count: math.MaxInt, Age: math.MaxInt64, Bytes: math.MaxInt64}
 
 // finish ends jobs one after the other.
 func (w *worker) finish(outcome backend.Outcome, want backend.State, ids ...string) {
@@ -55,6 +59,58 @@ var retentionTests = []struct {
 			k.requireGone(ids[:6-c.kept]...)
 			trimmed += int64(6 - c.kept)
 			require.Equal(k, trimmed, k.info().Trimmed)
+		}
+	}},
+	{"a finished job that was replaced leaves its place to others", backend.RetentionPolicy{
+		Completed: generous, Cancelled: generous,
+		Dead: backend.Retention{Count: 3, Age: never, Bytes: 10_000},
+	}, func(k *kit) {
+		w := k.worker("w")
+		kill := func(id string, n backend.NewJob) {
+			n.Payload = make([]byte, 2000)
+			require.False(k, k.enqueue(n)[0].Existing)
+			w.settled(w.leaseOne(id), backend.OutcomeDead, backend.StateDead)
+			time.Sleep(2 * time.Millisecond)
+		}
+		for _, id := range []string{"a", "b", "c"} {
+			kill(id, job(id))
+		}
+		for range 10 { // more than there is room for
+			kill("a", anew("a"))
+		}
+		k.enqueue(anew("b", delay(never)))
+		kill("d", job("d"))
+		k.sweep(long)
+		require.ElementsMatch(k, []string{"c", "a", "d"}, k.page(backend.StateDead, 0))
+		require.Zero(k, k.info().Trimmed)
+		require.EqualValues(k, 14, k.info().Dead)
+	}},
+	{"the largest retention keeps", backend.RetentionPolicy{
+		Completed: unbounded, Cancelled: unbounded, Dead: unbounded,
+	}, func(k *kit) {
+		w := k.worker("w")
+		for _, final := range finals {
+			w.finish(final.outcome, final.state, named(string(final.state), 3)...)
+			k.sweep(long)
+			require.Len(k, k.page(final.state, 0), 3)
+			info := k.get(named(string(final.state), 1)[0])
+			require.Greater(k, time.Until(info.KeptUntil), backend.MaxDelay)
+		}
+		require.Zero(k, k.info().Trimmed)
+	}},
+	{"the smallest retention forgets", backend.RetentionPolicy{
+		Completed: backend.Retention{Age: 1}, Cancelled: backend.Retention{Age: 1}, Dead: backend.Retention{Age: 1},
+	}, func(k *kit) {
+		w := k.worker("w")
+		for _, final := range finals {
+			id := string(final.state)
+			k.enqueueAll(id)
+			w.settled(w.leaseOne(id), final.outcome, final.state)
+			k.eventually("it is forgotten", func() bool {
+				k.sweep(long)
+				return k.info().Counts[final.state] == 0
+			})
+			k.requireGone(id)
 		}
 	}},
 	{"finished jobs are kept up to a number of bytes", backend.RetentionPolicy{

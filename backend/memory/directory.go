@@ -11,10 +11,11 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// record is what a worker announced, and until when it holds.
+// record is what a worker announced, and until when it holds by the clock of the
+// leases.
 type record struct {
 	info  backend.WorkerInfo
-	until int64
+	until time.Duration
 }
 
 // Announce publishes or refreshes a worker's record, and tells of those that are
@@ -36,19 +37,19 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		return answer, err
 	}
 	defer b.mu.Unlock()
-	now := now()
-	b.forgetWorkers(now)
+	now, ran := b.now(), b.clock.read()
+	b.forgetWorkers(ran)
 	for _, name := range worker.Queues {
 		b.queue(name)
 	}
 	worker.Queues = slices.Clone(worker.Queues)
 	worker.Kinds = slices.Clone(worker.Kinds)
 	worker.SeenAt = instant(millis(now))
-	b.workers[worker.ID] = record{info: worker, until: now + int64(ttl)}
+	b.workers[worker.ID] = record{info: worker, until: later(ran, ttl)}
 
 	var overdue []record
 	for id, r := range b.workers {
-		switch in := time.Duration(r.until - now); {
+		switch in := r.until - ran; {
 		case id == worker.ID:
 		case in <= 0:
 			overdue = append(overdue, r)
@@ -87,11 +88,11 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	now := now()
-	b.forgetWorkers(now)
+	ran := b.clock.read()
+	b.forgetWorkers(ran)
 	infos := make([]backend.WorkerInfo, 0, len(b.workers))
 	for _, r := range b.workers {
-		if r.until > now {
+		if r.until > ran {
 			infos = append(infos, r.clone())
 		}
 	}
@@ -101,9 +102,9 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 
 // forgetWorkers forgets the records that were overdue for long enough to have been
 // told of.
-func (b *Backend) forgetWorkers(now int64) {
+func (b *Backend) forgetWorkers(ran time.Duration) {
 	for id, r := range b.workers {
-		if r.until+int64(backend.VanishedFor) <= now {
+		if later(r.until, backend.VanishedFor) <= ran {
 			delete(b.workers, id)
 		}
 	}

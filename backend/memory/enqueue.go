@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -18,7 +19,7 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now := b.now()
 	receipts := make([]backend.Receipt, len(jobs))
 	if b.maxJobs > 0 || b.maxBytes > 0 {
 		if err := b.room(jobs, now); err != nil {
@@ -46,11 +47,14 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 	return receipts, nil
 }
 
-// add stores one job, unless the queue holds one of its id. It reports whether
-// whoever waits for work has to know.
+// add stores one job, unless the queue holds one of its id that does not give way. It
+// reports whether whoever waits for work has to know.
 func (q *queue) add(n *backend.NewJob, now int64) (state backend.State, existing, tell bool) {
-	if j := q.jobs[n.ID]; j != nil {
+	if j := q.holder(n); j != nil {
 		return j.state, true, false
+	}
+	if j := q.jobs[n.ID]; j != nil {
+		q.remove(j)
 	}
 	j := &job{Job: clone(n.Job)}
 	j.Queue = q.name
@@ -59,7 +63,7 @@ func (q *queue) add(n *backend.NewJob, now int64) (state backend.State, existing
 	due := enqueued
 	if n.Delay > 0 {
 		due = dueAt(now, n.Delay)
-	} else if !n.At.IsZero() && n.At.UnixNano() > now {
+	} else if !n.At.IsZero() && n.At.After(time.Unix(0, now)) {
 		due = dueAt(n.At.UnixNano(), 0)
 	}
 	j.EnqueuedAt, j.DueAt = instant(enqueued), instant(due)
@@ -68,6 +72,15 @@ func (q *queue) add(n *backend.NewJob, now int64) (state backend.State, existing
 	q.store.bytes += j.body
 	tell = q.schedule(j, due, now)
 	return j.state, false, tell
+}
+
+// holder returns the job because of which a new one is not stored, or nil.
+func (q *queue) holder(n *backend.NewJob) *job {
+	j := q.jobs[n.ID]
+	if j != nil && n.ReplaceFinished && j.state.Final() {
+		return nil
+	}
+	return j
 }
 
 // room says whether the new ones among the jobs fit.
@@ -79,7 +92,7 @@ func (b *Backend) room(jobs []backend.NewJob, now int64) error {
 		n := &jobs[i]
 		if q := b.queues[n.Queue]; q != nil {
 			q.tidy(now)
-			if q.jobs[n.ID] != nil {
+			if q.holder(n) != nil {
 				continue
 			}
 		}

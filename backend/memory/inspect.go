@@ -16,9 +16,9 @@ func (b *Backend) Job(ctx context.Context, queue, id string) (backend.JobInfo, e
 	}
 	defer b.mu.Unlock()
 	if q := b.queues[queue]; q != nil {
-		q.tidy(now())
+		q.tidy(b.now())
 		if j := q.jobs[id]; j != nil {
-			return j.info(), nil
+			return j.info(b.zero(b.now())), nil
 		}
 	}
 	return backend.JobInfo{}, &backend.Error{Op: "job", Queue: queue, ID: id, Err: backend.ErrNotFound}
@@ -30,7 +30,7 @@ func (b *Backend) Queues(ctx context.Context) ([]backend.QueueInfo, error) {
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now := b.now()
 	infos := make([]backend.QueueInfo, 0, len(b.queues))
 	for _, name := range slices.Sorted(maps.Keys(b.queues)) {
 		q := b.queues[name]
@@ -50,7 +50,7 @@ func (b *Backend) Queue(ctx context.Context, name string) (backend.QueueInfo, er
 	if q == nil {
 		return backend.QueueInfo{}, &backend.Error{Op: "queue", Queue: name, Err: backend.ErrNotFound}
 	}
-	q.tidy(now())
+	q.tidy(b.now())
 	return q.info(), nil
 }
 

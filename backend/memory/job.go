@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -30,8 +31,9 @@ type job struct {
 	place int
 
 	// The lease of a running job.
-	token, worker   string
-	expires         int64
+	token, worker string
+	// expires is by the clock of the leases.
+	expires         time.Duration
 	cancelRequested bool
 	// ahead is set if the job was leased ahead.
 	ahead bool
@@ -84,18 +86,19 @@ func (j *job) setProgress(progress []byte) {
 	j.history.Progress = bytes.Clone(progress)
 }
 
-// lease is what a worker gets of a running job.
-func (j *job) lease() backend.Lease {
+// lease is what a worker gets of a running job. Zero is the instant at which the
+// clock of the leases began.
+func (j *job) lease(zero int64) backend.Lease {
 	return backend.Lease{
 		Job:       clone(j.Job),
 		Token:     j.token,
 		History:   cloneHistory(j.history),
 		Crashes:   j.crashes,
-		ExpiresAt: instant(j.expires),
+		ExpiresAt: instant(zero + int64(j.expires)),
 	}
 }
 
-func (j *job) info() backend.JobInfo {
+func (j *job) info(zero int64) backend.JobInfo {
 	info := backend.JobInfo{
 		Job:       clone(j.Job),
 		State:     j.state,
@@ -109,7 +112,7 @@ func (j *job) info() backend.JobInfo {
 	case j.state == backend.StateRunning:
 		info.LeasedBy = j.worker
 		info.Token = j.token
-		info.LeaseExpiresAt = instant(j.expires)
+		info.LeaseExpiresAt = instant(zero + int64(j.expires))
 		info.CancelRequested = j.cancelRequested
 	case j.state.Final():
 		info.KeptUntil = instant(j.at)

@@ -2,6 +2,8 @@ package memory
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -15,7 +17,7 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 		return backend.LeaseReply{}, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now := b.now()
 	c := b.caller(request.Worker)
 	repeated := c.token == request.Token
 	if !repeated {
@@ -23,6 +25,7 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 		c.token, c.leased = request.Token, c.leased[:0]
 	}
 	reply := backend.LeaseReply{Now: instant(now)}
+	zero, expires := b.zero(now), b.clock.read()+request.Duration
 	var next int64
 	for _, name := range request.Queues {
 		q := b.queue(name)
@@ -32,32 +35,35 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 			reply.Paused = append(reply.Paused, name)
 		} else {
 			if !repeated {
-				q.handOut(c, &request, now+int64(request.Duration))
+				q.handOut(c, &request, expires)
 			}
 			if q.leasable(request.Unblock) {
 				reply.More = true
 				q.ring()
 			}
 		}
-		if at := q.next(); at != 0 && (next == 0 || at < next) {
+		if at := q.next(zero); at != 0 && (next == 0 || at < next) {
 			next = at
 		}
 		reply.Blocked = q.blockedKeys(reply.Blocked)
 	}
 	reply.NextDue = instant(next)
+	if !repeated && len(c.leased) > 0 {
+		b.watch(b.clock.runs(request.Duration))
+	}
 	if len(c.leased) > 0 {
 		reply.Leases = make([]backend.Lease, 0, len(c.leased))
 	}
 	for _, j := range c.leased {
 		if j.state == backend.StateRunning && j.token == request.Token {
-			reply.Leases = append(reply.Leases, j.lease())
+			reply.Leases = append(reply.Leases, j.lease(zero))
 		}
 	}
 	return reply, nil
 }
 
 // handOut leases jobs to a caller until it has as many as it asked for.
-func (q *queue) handOut(c *caller, request *backend.LeaseRequest, expires int64) {
+func (q *queue) handOut(c *caller, request *backend.LeaseRequest, expires time.Duration) {
 	take := func(l *list) {
 		for l.front != nil && len(c.leased) < request.Max {
 			j := l.front
@@ -99,18 +105,9 @@ func (q *queue) blockedKeys(keys []string) []string {
 		if len(keys) == backend.MaxBlockedKeys {
 			break
 		}
-		if !contains(keys[:known], l.key) {
+		if !slices.Contains(keys[:known], l.key) {
 			keys = append(keys, l.key)
 		}
 	}
 	return keys
-}
-
-func contains(keys []string, key string) bool {
-	for _, k := range keys {
-		if k == key {
-			return true
-		}
-	}
-	return false
 }

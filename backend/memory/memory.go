@@ -6,9 +6,12 @@
 //
 // It keeps the whole contract of package backend, leases and fencing tokens
 // included, so a program that grows to several machines changes only the
-// backend. It starts no goroutines and no timers of its own, and takes the time
-// from package time alone: within a bubble of testing/synctest it is
+// backend. It starts no goroutines, and no timers but while leases run, and takes
+// the time from package time alone: within a bubble of testing/synctest it is
 // deterministic.
+//
+// A process that stood still, because it was stopped or its machine slept, goes on
+// with its leases: they end by the time in which it could run.
 //
 // Nothing that goes in or comes out is shared with the caller: payloads, tags,
 // headers and histories are copied.
@@ -56,6 +59,8 @@ type Backend struct {
 	calls     uint64
 	workers   map[string]record
 	listeners map[*listener]struct{}
+	clock     leaseClock
+	moved     time.Duration // by Advance
 	// jobs and bytes sum up the unfinished jobs of all queues.
 	jobs  int
 	bytes int64
@@ -85,6 +90,7 @@ func New(config Config) (*Backend, error) {
 		callers:   make(map[string]*caller),
 		workers:   make(map[string]record),
 		listeners: make(map[*listener]struct{}),
+		clock:     leaseClock{start: time.Now()},
 	}, nil
 }
 
@@ -135,16 +141,21 @@ func (b *Backend) queue(name string) *queue {
 	return q
 }
 
-// now is the store's clock, in nanoseconds.
-func now() int64 { return time.Now().UnixNano() }
+// zero is the instant at which the clock of the leases began, had the process
+// always run.
+func (b *Backend) zero(now int64) int64 { return now - int64(b.clock.read()) }
 
-// instant is the time of a reading of the clock; that of 0 is the zero time.
-func instant(at int64) time.Time {
-	if at == 0 {
-		return time.Time{}
+// watch reads the clock of the leases after a time, again and again while leases run.
+func (b *Backend) watch(in time.Duration) {
+	if in == 0 {
+		return
 	}
-	return time.Unix(0, at).UTC()
+	time.AfterFunc(in, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if !b.closed {
+			b.clock.read()
+			b.watch(b.clock.next())
+		}
+	})
 }
-
-// millis cuts a reading of the clock to the millisecond.
-func millis(at int64) int64 { return at - at%int64(time.Millisecond) }

@@ -86,7 +86,7 @@ func (b *Backend) act(ctx context.Context, op, name string, ids []string,
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now := b.now()
 	q := b.queues[name]
 	if q != nil {
 		q.tidy(now)

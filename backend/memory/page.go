@@ -1,9 +1,13 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
+	"math"
+	"slices"
+	"strings"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -28,44 +32,57 @@ func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.Jo
 	if q == nil {
 		return backend.JobsPage{}, nil
 	}
-	q.tidy(now())
+	now := b.now()
+	q.tidy(now)
+	zero := b.zero(now)
 	var page backend.JobsPage
-	var last *job
-	for _, l := range q.lists(query.State) {
-		j := l.front
-		if query.Cursor != "" {
-			j = q.after(from, l)
+	var size int64
+	steps, last := 0, from
+	lists := q.lists(query.State)
+	for _, l := range lists[seek(lists, from.serial):] {
+		j, past := l.front, int64(math.MinInt64)
+		if l.serial == from.serial && query.Cursor != "" {
+			j, past = q.after(from, l)
 		}
 		for ; j != nil; j = j.next {
-			if len(page.Jobs) == query.Limit {
-				page.Next = cursor{last.in.serial, last.pos, last.ID}.String()
+			if len(page.Jobs) == query.Limit || steps == pageSteps ||
+				len(page.Jobs) > 0 && size+j.size() > backend.MaxPageBytes {
+				page.Next = last.String()
 				return page, nil
 			}
-			page.Jobs = append(page.Jobs, j.info())
-			last = j
+			steps++
+			last = cursor{l.serial, j.pos, max(past, j.pos), j.ID}
+			if j.pos >= past {
+				page.Jobs = append(page.Jobs, j.info(zero))
+				size += j.size()
+			}
 		}
 	}
 	return page, nil
 }
 
-// cursor is the place of the last job of a page.
+// pageSteps is how many jobs are looked at for one page.
+const pageSteps = 10_000
+
+// cursor is the place of the last job that was looked at: its list, its position and
+// its id. Those before the position past have been on a page.
 type cursor struct {
-	serial, pos int64
-	id          string
+	serial, pos, past int64
+	id                string
 }
 
 func (c cursor) String() string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %d %s", c.serial, c.pos, c.id))
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %d %d %s", c.serial, c.pos, c.past, c.id))
 }
 
 func parseCursor(s string) (c cursor, err error) {
 	raw, err := base64.RawURLEncoding.DecodeString(s)
 	if err == nil {
-		_, err = fmt.Sscanf(string(raw), "%d %d", &c.serial, &c.pos)
+		_, err = fmt.Sscanf(string(raw), "%d %d %d", &c.serial, &c.pos, &c.past)
 	}
 	if err == nil {
 		// The id may hold spaces.
-		c.id = string(raw[len(fmt.Sprintf("%d %d ", c.serial, c.pos)):])
+		_, c.id, _ = strings.Cut(string(raw), fmt.Sprintf("%d %d %d ", c.serial, c.pos, c.past))
 	}
 	if err != nil {
 		return c, fmt.Errorf("%w: the cursor %q is none; give Next of the page before, or nothing", backend.ErrRejected, s)
@@ -73,21 +90,25 @@ func parseCursor(s string) (c cursor, err error) {
 	return c, nil
 }
 
-// after returns the first job of a list that lies behind the cursor. Only where
-// the job of the cursor has moved since does it have to look for it.
-func (q *queue) after(c cursor, l *list) *job {
+// after returns the job behind the one of the cursor, and the position of which those
+// before it are passed over. Where the job of the cursor has moved since, it is the
+// first of the list.
+func (q *queue) after(c cursor, l *list) (next *job, past int64) {
+	j := q.jobs[c.id]
 	switch {
-	case l.serial < c.serial:
-		return nil
-	case l.serial > c.serial:
-		return l.front
+	case j == nil || j.in != l || j.pos != c.pos:
+		return l.front, c.past
+	case c.past > c.pos:
+		return j.next, c.past
 	}
-	if j := q.jobs[c.id]; j != nil && j.in == l && j.pos == c.pos {
-		return j.next
-	}
-	j := l.front
-	for j != nil && j.pos <= c.pos {
-		j = j.next
-	}
-	return j
+	return j.next, math.MinInt64
+}
+
+// seek returns the index of the first of some lists, by their serials, that is not
+// before a serial.
+func seek(lists []*list, serial int64) int {
+	i, _ := slices.BinarySearchFunc(lists, serial, func(l *list, serial int64) int {
+		return cmp.Compare(l.serial, serial)
+	})
+	return i
 }

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"slices"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
@@ -107,11 +108,11 @@ func (q *queue) block(j *job, key string) {
 }
 
 // run puts a job under a lease.
-func (q *queue) run(j *job, worker, token string, expires int64) {
+func (q *queue) run(j *job, worker, token string, expires time.Duration) {
 	j.state = backend.StateRunning
 	j.worker, j.token = worker, token
 	j.expires = expires
-	q.running.insertSorted(j, expires)
+	q.running.insertSorted(j, int64(expires))
 }
 
 // lift takes a job out of the list of its state. What it costs does not depend
@@ -136,12 +137,8 @@ func (q *queue) lift(j *job) {
 // unlist removes an empty list of blocked jobs.
 func (q *queue) unlist(l *list) {
 	delete(q.blockedOn, l.key)
-	for i := range q.blocked {
-		if q.blocked[i] == l {
-			q.blocked = append(q.blocked[:i], q.blocked[i+1:]...)
-			return
-		}
-	}
+	i := seek(q.blocked, l.serial)
+	q.blocked = slices.Delete(q.blocked, i, i+1)
 }
 
 // promote lets due jobs wait, in the order in which they became due.
@@ -159,9 +156,9 @@ func (q *queue) promote(now int64) {
 // reclaim returns expired leases to the front, the one that expired first
 // foremost, and answers how many there were.
 func (q *queue) reclaim(now int64) int {
-	n := 0
+	n, ran := 0, q.store.clock.read()
 	var last *job
-	for j := q.running.front; j != nil && j.expires <= now && n < tidyBound; j = j.next {
+	for j := q.running.front; j != nil && j.expires <= ran && n < tidyBound; j = j.next {
 		last = j
 		n++
 	}
@@ -170,7 +167,7 @@ func (q *queue) reclaim(now int64) int {
 		cancelled := j.cancelRequested
 		q.lift(j)
 		if !j.ahead || cancelled {
-			j.crashes++
+			j.crashes = min(j.crashes+1, backend.MaxCrashes)
 			q.crashed++
 		}
 		if cancelled {
@@ -191,19 +188,16 @@ func (q *queue) tidy(now int64) (forgotten int) {
 }
 
 // next is when a scheduled job is due or a lease expires; 0 if there is neither.
-func (q *queue) next() int64 {
+// Zero is the instant at which the clock of the leases began.
+func (q *queue) next(zero int64) int64 {
 	var next int64
 	if j := q.due.first(); j != nil {
 		next = j.at
 	}
-	if j := q.running.front; j != nil && (next == 0 || j.expires < next) {
-		next = j.expires
+	if j := q.running.front; j != nil {
+		if ends := zero + int64(j.expires); next == 0 || ends < next {
+			next = ends
+		}
 	}
 	return next
-}
-
-// dueAt is when something delayed from now is due: not before the delay has
-// passed, to the millisecond.
-func dueAt(now int64, delay time.Duration) int64 {
-	return millis(now + int64(delay) + int64(time.Millisecond) - 1)
 }

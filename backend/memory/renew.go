@@ -3,7 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
-	"time"
+	"slices"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -26,7 +26,8 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	expires := now() + int64(request.Duration)
+	expires := b.clock.read() + request.Duration
+	b.watch(b.clock.runs(request.Duration))
 	results := make([]backend.RenewResult, len(request.Leases))
 	for i := range request.Leases {
 		h := &request.Leases[i]
@@ -38,7 +39,7 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 		}
 		q.running.remove(j)
 		j.expires = expires
-		q.running.insertSorted(j, expires)
+		q.running.insertSorted(j, int64(expires))
 		if h.Progress != nil {
 			b.bytes -= j.size()
 			j.setProgress(h.Progress)
@@ -49,20 +50,17 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 	return results, nil
 }
 
-// Sweep takes back expired leases and forgets finished jobs whose time is up.
+// Sweep takes back expired leases, forgets finished jobs whose time is up, and tells
+// for which keys blocked jobs wait.
 func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
-	err := backend.CheckQueues(request.Queues)
-	if err == nil {
-		err = backend.CheckLease(request.Duration)
-	}
-	if err != nil {
+	if err := request.Check(); err != nil {
 		return backend.SweepReply{}, &backend.Error{Op: "sweep", Err: err}
 	}
 	if err := b.lock(ctx, "sweep"); err != nil {
 		return backend.SweepReply{}, err
 	}
 	defer b.mu.Unlock()
-	now := now()
+	now, ran := b.now(), b.clock.read()
 	var reply backend.SweepReply
 	for _, name := range request.Queues {
 		q := b.queue(name)
@@ -72,13 +70,22 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		reply.Reclaimed += reclaimed
 		reply.Trimmed += forgotten
 		reply.More = reply.More || reclaimed >= tidyBound || forgotten >= tidyBound
-		if j := q.running.front; j != nil {
-			if in := time.Duration(max(1, j.expires-now)); reply.Next == 0 || in < reply.Next {
-				reply.Next = in
-			}
+		if j := q.running.front; j != nil && (reply.Next == 0 || j.expires-ran < reply.Next) {
+			reply.Next = max(1, j.expires-ran)
 		}
-		reply.Blocked = q.blockedKeys(reply.Blocked)
 		q.tell(q.waits() > waited)
 	}
+	for _, key := range request.Keys {
+		if b.blocks(request.Queues, key) {
+			reply.Blocked = append(reply.Blocked, key)
+		}
+	}
 	return reply, nil
+}
+
+// blocks reports whether jobs in one of the queues wait for a key.
+func (b *Backend) blocks(queues []string, key string) bool {
+	return slices.ContainsFunc(queues, func(name string) bool {
+		return b.queues[name].blockedOn[key] != nil
+	})
 }

@@ -25,7 +25,7 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 		}
 		return slices.Clone(c.results), nil
 	}
-	now := now()
+	now := b.now()
 	results := make([]backend.SettleResult, len(request.Settlements))
 	var released []*job
 	var q *queue

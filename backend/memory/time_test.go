@@ -118,7 +118,7 @@ func TestOneWaiterIsWokenPerEnqueueAndThoseWhoWaitLongestFirst(t *testing.T) {
 	})
 }
 
-func TestAnIdleStoreHasNoTimersAndNoGoroutines(t *testing.T) {
+func TestAStoreHasNoGoroutines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		// A goroutine of the store that is still there when this function

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -36,6 +35,7 @@ const (
 	fieldHeader
 	fieldDelay
 	fieldAt
+	fieldFarDeadline
 )
 
 // envelope encodes a job: with the header if the time of the enqueue, in Unix
@@ -52,10 +52,13 @@ func envelope(j *backend.NewJob, at int64) []byte {
 			b = protowire.AppendString(b, s)
 		}
 	}
+	present := func(field protowire.Number, n int64) {
+		b = protowire.AppendTag(b, field, protowire.VarintType)
+		b = protowire.AppendVarint(b, protowire.EncodeZigZag(n))
+	}
 	number := func(field protowire.Number, n int64) {
 		if n != 0 {
-			b = protowire.AppendTag(b, field, protowire.VarintType)
-			b = protowire.AppendVarint(b, protowire.EncodeZigZag(n))
+			present(field, n)
 		}
 	}
 	text(fieldKind, j.Kind)
@@ -68,7 +71,11 @@ func envelope(j *backend.NewJob, at int64) []byte {
 	number(fieldMaxCrashes, int64(j.MaxCrashes))
 	number(fieldTimeout, int64(j.Timeout))
 	if !j.Deadline.IsZero() {
-		number(fieldDeadline, nanos(j.Deadline))
+		if ns := j.Deadline.UnixNano(); time.Unix(0, ns).Equal(j.Deadline) {
+			present(fieldDeadline, ns)
+		} else if far, err := j.Deadline.UTC().MarshalBinary(); err == nil {
+			text(fieldFarDeadline, string(far))
+		}
 	}
 	number(fieldExpireAfter, int64(j.ExpireAfter))
 	number(fieldRetention, int64(j.Retention))
@@ -161,6 +168,10 @@ func setBytes(job *backend.Job, field protowire.Number, value []byte) error {
 		job.Codec = string(value)
 	case fieldTag:
 		job.Tags = append(job.Tags, string(value))
+	case fieldFarDeadline: // beyond what nanoseconds can express
+		if err := job.Deadline.UnmarshalBinary(value); err != nil {
+			return fmt.Errorf("%w: its deadline: %w", errBody, err)
+		}
 	case fieldHeader:
 		key, n := protowire.ConsumeBytes(value)
 		if n < 0 {
@@ -208,6 +219,12 @@ func encodeHistory(h *backend.History) (string, error) {
 	if n := len(rest.Failures); n > backend.MaxFailures {
 		rest.Failures = rest.Failures[n-backend.MaxFailures:]
 	}
+	// In JSON an instant keeps no seconds of its zone's offset, and would be another.
+	rest.StartedAt, rest.FinishedAt = rest.StartedAt.UTC(), rest.FinishedAt.UTC()
+	rest.Failures = slices.Clone(rest.Failures)
+	for i := range rest.Failures {
+		rest.Failures[i].At = rest.Failures[i].At.UTC()
+	}
 	text, err := json.Marshal(&rest)
 	if err != nil {
 		return "", fmt.Errorf("%w: the history cannot be encoded: %w", backend.ErrRejected, err)
@@ -249,19 +266,11 @@ func decodeHistory(blob string) (backend.History, int, error) {
 
 // millis rounds a duration up to milliseconds, the unit of the store.
 func millis(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
-}
-
-// nanos is an instant in nanoseconds; one beyond what they can express is the
-// nearest that they can.
-func nanos(t time.Time) int64 {
-	switch {
-	case t.Year() >= 2262:
-		return math.MaxInt64
-	case t.Year() <= 1678:
-		return math.MinInt64
+	ms := d.Milliseconds()
+	if d > time.Duration(ms)*time.Millisecond {
+		ms++
 	}
-	return t.UnixNano()
+	return ms
 }
 
 // ceilMilli rounds an instant up to milliseconds.

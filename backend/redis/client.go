@@ -67,7 +67,7 @@ func (d *deriver) client(size int, track *tracker, h hook) goredis.UniversalClie
 		o.DialTimeout, o.DialerRetries = dialTimeout, 1
 		o.ReadTimeout, o.WriteTimeout = socketTimeout, socketTimeout
 		o.ContextTimeoutEnabled = true
-		o.PoolSize, o.PoolTimeout = size, dialTimeout
+		o.PoolSize, o.PoolTimeout, o.PoolFIFO = size, dialTimeout, false
 		o.MinIdleConns, o.MaxIdleConns, o.MaxActiveConns, o.MaxConcurrentDials = 0, 0, 0, 0
 		o.PipelinePoolSize = -1
 		o.PipelineReadBufferSize, o.PipelineWriteBufferSize = 0, 0
@@ -90,7 +90,7 @@ func (d *deriver) client(size int, track *tracker, h hook) goredis.UniversalClie
 	o.DialTimeout, o.DialerRetries = dialTimeout, 1
 	o.ReadTimeout, o.WriteTimeout = socketTimeout, socketTimeout
 	o.ContextTimeoutEnabled = true
-	o.PoolSize, o.PoolTimeout = size, dialTimeout
+	o.PoolSize, o.PoolTimeout, o.PoolFIFO = size, dialTimeout, false
 	o.MinIdleConns, o.MaxIdleConns, o.MaxActiveConns, o.MaxConcurrentDials = 0, 0, 0, size
 	o.PipelinePoolSize = -1
 	o.PipelineReadBufferSize, o.PipelineWriteBufferSize = 0, 0

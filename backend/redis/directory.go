@@ -27,7 +27,7 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 	if worker.ID == "" || ttl <= 0 {
 		return answer, b.fail("announce", "", fmt.Errorf("%w: a worker needs an id and a positive time to live", backend.ErrRejected))
 	}
-	worker.SeenAt = time.Time{}
+	worker.SeenAt, worker.StartedAt = time.Time{}, worker.StartedAt.UTC()
 	record, err := json.Marshal(&worker)
 	if err != nil {
 		return answer, b.fail("announce", "", fmt.Errorf("%w: %w", backend.ErrRejected, err))

@@ -22,7 +22,7 @@ var passing = []string{
 // denied are what errors have in them of a server that does not let us in, or whose
 // user may not run a command, by itself or in a script; the last two are of Redis 6.
 var denied = []string{
-	"NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "ERR invalid password", "ERR AUTH ", "without any password configured",
+	"NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "ERR invalid password", "ERR AUTH ", "unauthenticated", "without any password configured",
 	"no password is set", "ACL failure in script", "can't run this command or subcommand",
 	"can't access at least one of the keys",
 }

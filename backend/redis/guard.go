@@ -157,10 +157,11 @@ func (h hook) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 }
 
 func (h hook) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	// Where no command has an answer, each has the error: the library says it beside
+	// them only when a server refuses a connection that was just opened.
 	guarded := func(ctx context.Context, cmds []goredis.Cmder) (err error) {
-		returned := false
 		defer func() {
-			if returned {
+			if err == nil || firstError(cmds) != nil {
 				return
 			}
 			for _, cmd := range cmds {
@@ -168,9 +169,7 @@ func (h hook) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.Proc
 			}
 		}()
 		defer caught("the client library", &err)
-		err = next(ctx, cmds)
-		returned = true
-		return err
+		return next(ctx, cmds)
 	}
 	return func(ctx context.Context, cmds []goredis.Cmder) error {
 		err := guarded(ctx, cmds)
@@ -186,15 +185,19 @@ func (h hook) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.Proc
 		}
 		if len(lost) > 0 {
 			_ = guarded(ctx, lost)
-			err = nil
-			for _, cmd := range cmds {
-				if err == nil {
-					err = cmd.Err()
-				}
-			}
+			return firstError(cmds)
 		}
 		return err
 	}
+}
+
+func firstError(cmds []goredis.Cmder) error {
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // repeatable reports whether a command that may have been carried out may be sent

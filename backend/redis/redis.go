@@ -28,6 +28,7 @@ const (
 	DefaultNamespace = "caddis"
 	// DefaultTimeout is how long a call may take, if Config says nothing else.
 	DefaultTimeout = time.Second
+	maxTimeout     = 24 * time.Hour
 	// MaxShards is the largest number of shards of one queue.
 	MaxShards = 1024
 	// memory is how long the store remembers each caller's last call.
@@ -55,7 +56,7 @@ type Config struct {
 	// of 0 is no bound, and so is an Age of 0 for cancelled and dead jobs.
 	Retention backend.RetentionPolicy
 	// Timeout is how long a call waits for the store before it fails with
-	// backend.ErrUnavailable; DefaultTimeout if 0. A request gets a second more
+	// backend.ErrUnavailable; DefaultTimeout if 0, and a day at most. A request gets a second more
 	// per MiB, and an answer as long as it takes while no pause in it is longer
 	// than Timeout.
 	Timeout time.Duration
@@ -106,6 +107,9 @@ func New(client goredis.UniversalClient, config Config) (*Backend, error) {
 	}
 	if config.Timeout < 0 {
 		return nil, fmt.Errorf("redis: a timeout of %v; it cannot be negative", config.Timeout)
+	}
+	if config.Timeout > maxTimeout {
+		return nil, fmt.Errorf("redis: a timeout of %v; at most %v are possible", config.Timeout, maxTimeout)
 	}
 	if config.Timeout == 0 {
 		config.Timeout = DefaultTimeout

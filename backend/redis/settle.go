@@ -238,10 +238,7 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 // Sweep implements backend.Consumer.
 func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
 	var reply backend.SweepReply
-	if err := backend.CheckLease(request.Duration); err != nil {
-		return reply, b.fail("sweep", "", err)
-	}
-	if err := backend.CheckQueues(request.Queues); err != nil {
+	if err := request.Check(); err != nil {
 		return reply, b.fail("sweep", "", err)
 	}
 	queues, err := b.enter(ctx, request.Queues)

@@ -42,8 +42,11 @@ func (t *txn) process() (any, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.id != 0 {
-		return c.id, nil
+	if t.self == 0 {
+		t.self = c.id
+	}
+	if t.self != 0 {
+		return t.self, nil
 	}
 	if c.lock == nil {
 		lock := flock.New(f.path + "-worker-" + strings.ToLower(rand.Text()[:8]))
@@ -52,17 +55,16 @@ func (t *txn) process() (any, error) {
 		}
 		c.lock = lock
 	}
-	var id int64
-	_, err := one(t, `INSERT INTO caddis_process (file) VALUES (?) RETURNING id`, []any{filepath.Base(c.lock.Path())}, &id)
+	_, err := one(t, `INSERT INTO caddis_process (file) VALUES (?) RETURNING id`, []any{filepath.Base(c.lock.Path())}, &t.self)
 	if err != nil {
 		return nil, err
 	}
 	t.after = append(t.after, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.id = id
+		c.id = t.self
 	})
-	return id, nil
+	return t.self, nil
 }
 
 // self is the number of this process; 0 if it has none.

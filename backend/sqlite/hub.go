@@ -13,6 +13,8 @@ import (
 // commands.
 type hub struct {
 	store *Backend
+	// enlisted has room for the one signal that somebody waits for work.
+	enlisted chan struct{}
 
 	mu        sync.Mutex
 	closed    bool
@@ -39,7 +41,7 @@ type listener struct {
 }
 
 func newHub(b *Backend) *hub {
-	return &hub{store: b, bells: make(map[string]*bell), listeners: make(map[*listener]struct{})}
+	return &hub{store: b, enlisted: make(chan struct{}, 1), bells: make(map[string]*bell), listeners: make(map[*listener]struct{})}
 }
 
 // ring wakes one waiter. Of a queue that nobody waits on it is not kept: who comes

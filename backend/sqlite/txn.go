@@ -15,6 +15,8 @@ type txn struct {
 	now    int64
 	anchor *anchor
 	queues map[string]*queue
+	// self is the number of this process, once it is known.
+	self int64
 
 	// What is to be done once it is committed.
 	news     []string

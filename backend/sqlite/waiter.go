@@ -131,6 +131,7 @@ func (w *waiter) enlist() (woken bool, err error) {
 		b := h.bells[name]
 		w.places = append(w.places, place{b, b.waiters.PushBack(w)})
 	}
+	signal(h.enlisted)
 	return false, nil
 }
 

@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	// pauseWaiting and pauseBusy are the pauses after a look at the file: while somebody
-	// waits for work, and while everybody has some.
-	pauseWaiting = time.Millisecond
-	pauseBusy    = 25 * time.Millisecond
+	// shortPause and longPause are the pauses before a look at the file, while somebody
+	// waits for work and while everybody has some; lastPause ends the series.
+	shortPause = 500 * time.Microsecond
+	longPause  = 25 * time.Millisecond
+	lastPause  = 400 * time.Millisecond
 	// fallback is how often one looks where changes of the file are not noticed.
 	fallback = 250 * time.Millisecond
 	// watchPeers is how often the locks of other processes are tried.
@@ -22,6 +23,9 @@ const (
 
 // watch looks at what other connections have changed, whenever the file changes, and
 // at the processes that share it.
+//
+// The file changes before a commit counts, by the time that the disk takes. So a look
+// that finds nothing new is repeated for a while, after pauses that grow.
 func (b *Backend) watch() {
 	events, errs, stop := b.notices()
 	defer stop()
@@ -31,22 +35,44 @@ func (b *Backend) watch() {
 	}
 	c := newConnection(conn)
 	defer c.close()
-	w := &watcher{store: b, conn: c, told: make(map[int64]string)}
+	w := &watcher{store: b, conn: c, told: make(map[int64]string), together: true}
 	peers := time.NewTimer(0)
 	defer peers.Stop()
-	w.together = true
-	w.look(nil)
+	next := time.NewTimer(0)
+	defer next.Stop()
+	pause := shortPause // until the next look; 0 if there is none to come
 	for {
+		first := shortPause
+		if !b.hub.waits() {
+			first = longPause
+		}
+		heed := events
+		if pause != 0 && pause <= first {
+			heed = nil // meanwhile changes gather
+		}
 		select {
 		case <-b.ctx.Done():
 			return
-		case <-events:
-			w.look(func() { peers.Reset(0) })
-			pause := pauseBusy
-			if b.hub.waits() {
-				pause = pauseWaiting
+		case <-heed:
+			pause = first
+			next.Reset(pause)
+		case <-b.hub.enlisted:
+			if pause > shortPause {
+				pause = shortPause
+				next.Reset(pause)
 			}
-			time.Sleep(pause)
+		case <-next.C:
+			switch changed := w.look(func() { peers.Reset(0) }); {
+			case changed:
+				pause = first
+			case pause < lastPause:
+				pause *= 2
+			default:
+				pause = 0
+			}
+			if pause > 0 {
+				next.Reset(pause)
+			}
 		case err := <-errs:
 			b.log.Debug("a change of the file was not noticed", "error", err)
 		case <-peers.C:
@@ -99,42 +125,44 @@ type watcher struct {
 	together bool
 }
 
-// look learns what other connections have changed since the last look. It calls joined
-// if there is another process where there was none.
-func (w *watcher) look(joined func()) {
+// look learns what other connections have changed since the last look, if anything. It
+// calls joined if there is another process where there was none.
+func (w *watcher) look(joined func()) (changed bool) {
 	if !w.store.writer.foreign() {
-		return
+		return false
 	}
 	for _, err := range []error{w.store.lookForWork(w.conn, w.store.hub.waited()), w.lookForCommands(), w.lookForPeers(joined)} {
 		if err != nil && w.store.ctx.Err() == nil {
 			w.store.log.Debug("what others have changed cannot be read", "error", err)
 		}
 	}
+	return true
 }
 
-// lookForWork rings the bells of queues where there is work.
+// lookForWork rings the bells of queues where there is work, or comes sooner than was
+// known.
 func (b *Backend) lookForWork(x executor, queues []string) error {
 	if len(queues) == 0 {
 		return nil
 	}
-	type news struct {
-		queue string
-		work  bool
-		due   sql.NullInt64
-	}
-	var all []news
-	err := each(x, `SELECT name, waiting > 0 AND NOT paused,
-			(SELECT min(at) FROM caddis_job WHERE queue = caddis_queue.id AND state = 0)
-		FROM caddis_queue WHERE name IN (SELECT value FROM json_each(?))`, []any{list(queues)}, func(rows *sql.Rows) error {
-		var n news
-		err := rows.Scan(&n.queue, &n.work, &n.due)
-		all = append(all, n)
+	now, err := readNow(x)
+	if err != nil {
 		return err
-	})
-	for _, n := range all {
-		b.hub.heard(n.queue, n.work, n.due.Int64)
 	}
-	return err
+	return each(x, `SELECT name, waiting > 0 AND NOT paused,
+			(SELECT min(at) FROM caddis_job WHERE queue = caddis_queue.id AND state = 0),
+			(SELECT min(at) FROM caddis_job WHERE queue = caddis_queue.id AND state = 3)
+		FROM caddis_queue WHERE name IN (SELECT value FROM json_each(?))`, []any{list(queues)}, func(rows *sql.Rows) error {
+		var queue string
+		var work bool
+		var due, expiry sql.NullInt64
+		if err := rows.Scan(&queue, &work, &due, &expiry); err != nil {
+			return err
+		}
+		next := earlier(due.Int64, expiry.Int64)
+		b.hub.heard(queue, work || next != 0 && next <= now, due.Int64)
+		return nil
+	})
 }
 
 func (w *watcher) lookForCommands() error {

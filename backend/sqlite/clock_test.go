@@ -1,0 +1,95 @@
+package sqlite
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// machine is one whose clocks a test sets.
+type machine struct {
+	anchor anchor
+	reading
+	leaps int64
+}
+
+func (m *machine) pass(ms int64) { m.steady += ms; m.wall += ms }
+
+// write is a transaction that writes.
+func (m *machine) write() int64 {
+	next, leap, _ := m.anchor.adjust(m.reading)
+	m.anchor = next
+	m.leaps += leap
+	return m.anchor.read(m.reading)
+}
+
+func newMachine() *machine {
+	m := &machine{reading: reading{boot: "first", steady: 5000, wall: 1_000_000}}
+	m.write()
+	return m
+}
+
+func TestTheClockFollowsTheWallClock(t *testing.T) {
+	t.Parallel()
+	m := newMachine()
+	anchor := m.anchor
+	for range 10 {
+		m.pass(1000)
+		require.Equal(t, m.wall, m.write())
+	}
+	require.Equal(t, anchor, m.anchor, "nothing is written while nothing is set")
+}
+
+func TestTheClockGoesOnWhenTheWallClockIsSetBackUntilTheTwoAgree(t *testing.T) {
+	t.Parallel()
+	m := newMachine()
+	m.pass(1000)
+	before := m.write()
+	m.wall -= 60_000
+	require.Equal(t, before, m.write())
+	m.pass(10_000)
+	require.Equal(t, before+9000, m.write(), "a little slower")
+	for range 100 {
+		last := m.anchor.read(m.reading)
+		m.pass(10_000)
+		require.Greater(t, m.write(), last)
+	}
+	require.InDelta(t, m.wall, m.write(), tolerance)
+	require.Zero(t, m.leaps)
+	require.EqualValues(t, normal, m.anchor.rate)
+}
+
+func TestTheClockFollowsAWallClockThatIsSetForwardAndSaysByHowMuch(t *testing.T) {
+	t.Parallel()
+	m := newMachine()
+	m.leaps = 0
+	m.pass(1000)
+	m.wall += 3_600_000
+	require.Equal(t, m.wall, m.write())
+	require.EqualValues(t, 3_600_000, m.leaps)
+	m.pass(1000)
+	require.Equal(t, m.wall, m.write())
+	require.EqualValues(t, 3_600_000, m.leaps, "once")
+}
+
+func TestTheClockDoesNotRunBackWhenTheMachineIsStartedAnew(t *testing.T) {
+	t.Parallel()
+	m := newMachine()
+	m.pass(50_000)
+	m.reading = reading{boot: "second", steady: 10, wall: 900_000}
+	first := m.write()
+	require.GreaterOrEqual(t, first, int64(1_000_000), "no earlier than what was written")
+	m.pass(1000)
+	require.Greater(t, m.write(), first)
+}
+
+func TestWhereThereIsNoSteadyClockTheLastSecondIsKept(t *testing.T) {
+	t.Parallel()
+	m := &machine{reading: reading{wall: 1_000_000}}
+	require.EqualValues(t, 1_000_000, m.write())
+	m.wall += 5000
+	require.EqualValues(t, 1_005_000, m.write())
+	m.wall -= 60_000
+	require.EqualValues(t, 1_005_000, m.write())
+	require.Zero(t, m.leaps)
+}

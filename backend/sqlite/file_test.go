@@ -1,0 +1,181 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// tryEnqueue answers the error of an enqueue.
+func tryEnqueue(store backend.Backend, id string) error {
+	_, err := store.Enqueue(context.Background(), []backend.NewJob{job(id)})
+	return err
+}
+
+func TestAFileThatIsMovedOrReplacedBeneathTheStoreTakesNothingMore(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := filepath.Join(folder, "jobs.db")
+	store := at(t, path)
+	require.NoError(t, tryEnqueue(store, "a"))
+
+	require.NoError(t, os.Rename(path, path+".moved"))
+	err := tryEnqueue(store, "b")
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.ErrorContains(t, err, "was moved or deleted while it was open")
+
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	err = tryEnqueue(store, "b")
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.ErrorContains(t, err, "was replaced by another one")
+
+	require.NoError(t, os.Rename(path+".moved", path))
+	require.NoError(t, tryEnqueue(store, "b"), "it is back")
+	require.Len(t, (&worker{TB: t, store: store, id: "w"}).lease(10, time.Minute), 2)
+}
+
+func TestAFolderThatIsNotThereIsAnErrorThatSaysSo(t *testing.T) {
+	t.Parallel()
+	store := at(t, filepath.Join(t.TempDir(), "nowhere", "jobs.db"))
+	_, err := store.Check(t.Context())
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.ErrorContains(t, err, "the folder of the file must exist")
+}
+
+func TestAFileOfSomethingElseIsRejected(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	require.NoError(t, os.WriteFile(path, []byte("this is a letter to my aunt and no database at all, as anybody can see who reads it to its end, which is here, or nearly so"), 0o600))
+	_, err := at(t, path).Check(t.Context())
+	require.ErrorIs(t, err, backend.ErrRejected)
+	require.ErrorContains(t, err, "none of SQLite")
+}
+
+func TestALockThatAnotherProgramHoldsIsWaitedForAndThenNamed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	store := at(t, path+"?busy_timeout=300ms")
+	require.NoError(t, tryEnqueue(store, "a"))
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	err = tryEnqueue(store, "b")
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.ErrorContains(t, err, "another program has held the lock")
+	_, err = store.Job(t.Context(), "q", "a")
+	require.NoError(t, err, "readers go on")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = store.Enqueue(ctx, []backend.NewJob{job("c")})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	waits := make(chan error, 1)
+	go func() { waits <- tryEnqueue(store, "d") }()
+	require.NoError(t, tx.Rollback())
+	require.NoError(t, <-waits)
+}
+
+func TestTwoPartsOfAFileThatWasDamagedFailAloneAndTheOthersWork(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	first := at(t, path)
+	var all []string
+	for i := range 2000 {
+		all = append(all, fmt.Sprintf("job-%05d", i))
+	}
+	enqueue(t, first, all...)
+	require.NoError(t, first.Close())
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for i := len(text) / 3; i < len(text)/3+3*4096; i++ {
+		text[i] = 0xa5
+	}
+	require.NoError(t, os.WriteFile(path, text, 0o600))
+
+	store := at(t, path)
+	failed, leased := 0, 0
+	for i := 0; i < len(all); i += 10 {
+		if _, err := store.Job(t.Context(), "q", all[i]); err != nil {
+			require.ErrorIs(t, err, backend.ErrUnavailable)
+			require.ErrorContains(t, err, "the file is damaged")
+			failed++
+		} else {
+			leased++
+		}
+	}
+	require.Positive(t, failed)
+	require.Positive(t, leased)
+}
+
+func TestProcessesThatStartAtOnceMakeTheTablesOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	var all sync.WaitGroup
+	errs := make(chan error, 8)
+	for i := range cap(errs) {
+		all.Go(func() { errs <- tryEnqueue(at(t, path), fmt.Sprint("job-", i)) })
+	}
+	all.Wait()
+	for range cap(errs) {
+		require.NoError(t, <-errs)
+	}
+	q, err := at(t, path).Queue(t.Context(), "q")
+	require.NoError(t, err)
+	require.EqualValues(t, cap(errs), q.Counts[backend.StateWaiting])
+}
+
+func TestAFileOfANewerProgramIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	require.NoError(t, tryEnqueue(at(t, path), "a"))
+	db, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	_, err = db.ExecContext(t.Context(), `UPDATE caddis_schema SET version = version + 1`)
+	require.NoError(t, err)
+	err = tryEnqueue(at(t, path), "b")
+	require.ErrorIs(t, err, backend.ErrRejected)
+	require.ErrorContains(t, err, "use a newer program")
+}
+
+func TestTheTablesOfAnApplicationAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	db := appDatabase(t)
+	store := in(t, db)
+	enqueue(t, store, "a")
+	rows, err := db.QueryContext(t.Context(), `SELECT name FROM sqlite_schema WHERE name NOT LIKE 'caddis\_%' ESCAPE '\' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`)
+	require.NoError(t, err)
+	var names []string
+	for rows.Next() {
+		var name string
+		require.NoError(t, rows.Scan(&name))
+		names = append(names, name)
+	}
+	require.NoError(t, rows.Err())
+	require.NoError(t, rows.Close())
+	require.Equal(t, []string{"orders"}, names)
+}
+
+func TestWhatWasAcceptedIsThereAfterTheStoreWasClosed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a file with % and ü?.db")
+	require.NoError(t, tryEnqueue(at(t, filepath.Join(filepath.Dir(path), "a file with %25 and ü%3F.db")), "a"))
+	store := at(t, filepath.Join(filepath.Dir(path), "a file with %25 and ü%3F.db"))
+	require.FileExists(t, path)
+	info, err := store.Job(t.Context(), "q", "a")
+	require.NoError(t, err)
+	require.Equal(t, "payload of a", string(info.Payload))
+}

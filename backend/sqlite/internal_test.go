@@ -1,0 +1,74 @@
+package sqlite
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+func newJob(id string) backend.NewJob {
+	return backend.NewJob{Job: backend.Job{ID: id, Queue: "q", Kind: "kind", Payload: make([]byte, 1000)}}
+}
+
+func TestTheWriterWaitsForTheDiskUnlessItIsTold(t *testing.T) {
+	t.Parallel()
+	for parameters, want := range map[string]int{"": 2, "?relaxed=true": 1} {
+		store, err := Open("sqlite:" + filepath.Join(t.TempDir(), "jobs.db") + parameters)
+		require.NoError(t, err)
+		_, err = store.Check(t.Context())
+		require.NoError(t, err)
+		var synchronous int
+		require.NoError(t, store.writer.beside(func(c *connection) error {
+			_, err := one(c, `PRAGMA synchronous`, nil, &synchronous)
+			return err
+		}))
+		require.Equal(t, want, synchronous)
+		require.NoError(t, store.Close())
+	}
+}
+
+func TestAFullDiskRefusesJobsAndKeepsWhatWasAccepted(t *testing.T) {
+	t.Parallel()
+	store, err := Open("sqlite:" + filepath.Join(t.TempDir(), "jobs.db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	limit := func(pages int) {
+		_, err := store.Check(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, store.writer.beside(func(c *connection) error { return c.pragma(fmt.Sprintf("max_page_count = %d", pages)) }))
+	}
+	limit(60)
+	accepted := 0
+	for ; err == nil; accepted++ {
+		_, err = store.Enqueue(t.Context(), []backend.NewJob{newJob(fmt.Sprint("job-", accepted))})
+	}
+	accepted--
+	require.ErrorIs(t, err, backend.ErrFull)
+	require.ErrorContains(t, err, "make room")
+	limit(1000)
+	_, err = store.Enqueue(t.Context(), []backend.NewJob{newJob("there is room again")})
+	require.NoError(t, err)
+	q, err := store.Queue(t.Context(), "q")
+	require.NoError(t, err)
+	require.EqualValues(t, accepted+1, q.Counts[backend.StateWaiting])
+}
+
+func TestAFileThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
+	t.Parallel()
+	store, err := Open("sqlite:" + filepath.Join(t.TempDir(), "jobs.db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	_, err = store.Enqueue(t.Context(), []backend.NewJob{newJob("a")})
+	require.NoError(t, err)
+	// SQLite says the same of a file that is read-only, which it is not to root.
+	require.NoError(t, store.writer.beside(func(c *connection) error { return c.pragma("query_only = 1") }))
+	_, err = store.Enqueue(t.Context(), []backend.NewJob{newJob("b")})
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.ErrorContains(t, err, "make the file and its folder writable")
+	_, err = store.Job(t.Context(), "q", "a")
+	require.NoError(t, err)
+}
