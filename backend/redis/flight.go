@@ -70,12 +70,12 @@ func (f *flight) isOver(err error) bool {
 }
 
 // divides reports whether an error may be about some of the cargos only, or about
-// their number: about one of them, or too much for the line in the time it had.
+// their size together, which was too much for the line in the time it had.
 func (f *flight) divides(err error) bool {
 	if len(f.cargos) < 2 {
 		return false
 	}
-	return errors.Is(err, backend.ErrRejected) && !spoilt(err) ||
+	return errors.Is(err, backend.ErrRejected) ||
 		errors.Is(err, backend.ErrUnavailable) && f.size >= large
 }
 

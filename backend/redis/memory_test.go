@@ -72,3 +72,37 @@ func TestTheLargestBatchGoesThroughEveryVerb(t *testing.T) {
 	}
 	require.Empty(t, lease(t, store, "other", backend.MaxBatch), "ghosts are no jobs")
 }
+
+func TestAWorkerThatStartsWhileTheStoreIsFullDrainsIt(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	_, client := standalone(t, redistest.Options{})
+	const namespace = "full"
+	producer := open(t, client, redis.Config{Namespace: namespace})
+	_, err := producer.Enqueue(ctx, ids("a-", 0, 3))
+	require.NoError(t, err)
+	require.NoError(t, client.ConfigSet(ctx, "maxmemory", "1").Err())
+	_, err = producer.Enqueue(ctx, ids("b-", 0, 1))
+	require.ErrorIs(t, err, backend.ErrFull)
+
+	worker := open(t, client, redis.Config{Namespace: namespace})
+	queues := []string{"new", "mail"}
+	_, err = worker.Sweep(ctx, backend.SweepRequest{Queues: queues, Duration: 10 * time.Second})
+	require.NoError(t, err)
+	waiter, err := worker.Waiter(queues)
+	require.NoError(t, err)
+	reply, err := waiter.Lease(ctx, backend.LeaseRequest{
+		Worker: "w", Token: "w.0", Queues: queues, Max: 10, Duration: 10 * time.Second,
+	}, time.Millisecond)
+	require.NoError(t, err)
+	require.Len(t, reply.Leases, 3)
+	finish(t, worker, "w", reply.Leases, backend.OutcomeCompleted)
+
+	_, err = worker.Queue(ctx, "new")
+	require.ErrorIs(t, err, backend.ErrNotFound)
+	require.NoError(t, client.ConfigSet(ctx, "maxmemory", "0").Err())
+	_, err = worker.Sweep(ctx, backend.SweepRequest{Queues: queues, Duration: 10 * time.Second})
+	require.NoError(t, err)
+	_, err = worker.Queue(ctx, "new")
+	require.NoError(t, err, "it is entered as soon as there is room")
+}

@@ -2,8 +2,10 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -21,10 +23,10 @@ const refresh = time.Minute
 // tag is where the keys of one shard of a queue live.
 type tag struct {
 	queue string
-	name  string // within the braces
-	base  string // what every key begins with
-	heads [][]any
-	lanes [2]lane // for small calls and for large ones
+	name  string                  // within the braces
+	base  string                  // what every key begins with
+	heads []atomic.Pointer[[]any] // by script, made when it is first called
+	lanes [2]lane                 // for small calls and for large ones
 	clock serverClock
 	// left is how many jobs the last lease left behind, and seenAt when that
 	// was; unknown if it is negative.
@@ -37,13 +39,23 @@ type tag struct {
 // call makes a call of a script on the tag. last is the caller's memory, for
 // scripts that have one.
 func (t *tag) call(s *script, last string, args int) *call {
-	head := t.heads[s.index]
+	head := t.head(s)
 	all := make([]any, len(head), len(head)+1+args)
 	copy(all, head)
 	if s.last {
 		all = append(all, t.base+"last:"+last)
 	}
 	return &call{script: s, args: all}
+}
+
+// head is the part of the calls of a script that is the same for all.
+func (t *tag) head(s *script) []any {
+	if head := t.heads[s.index].Load(); head != nil {
+		return *head
+	}
+	head := s.head(func(what string) string { return t.base + what })
+	t.heads[s.index].Store(&head)
+	return head
 }
 
 func (c *call) add(args ...any) { c.args = append(c.args, args...) }
@@ -58,6 +70,7 @@ type queue struct {
 	name    string
 	tags    []*tag
 	checked atomic.Int64 // unix ms of when it was last entered into the directory; 0 if never
+	usedAt  atomic.Int64 // unix ms, to within a second
 }
 
 // tagOf is the shard that holds an id.
@@ -70,10 +83,29 @@ func (q *queue) tagOf(id string) *tag {
 	return q.tags[h.Sum32()%uint32(len(q.tags))]
 }
 
-// registry is what this process knows of the queues.
+// registry is what this process knows of the queues that it has used lately.
 type registry struct {
 	mu     sync.RWMutex
 	queues map[string]*queue
+	swept  time.Time
+}
+
+// manyQueues is from how many queues on the registry forgets those that were not used
+// for as long as the store remembers a call.
+const manyQueues = 1000
+
+// sweep forgets queues.
+func (r *registry) sweep() {
+	now := time.Now()
+	if len(r.queues) < manyQueues || now.Sub(r.swept) < refresh {
+		return
+	}
+	r.swept = now
+	for name, q := range r.queues {
+		if now.Sub(time.UnixMilli(q.usedAt.Load())) > memory {
+			delete(r.queues, name)
+		}
+	}
 }
 
 func (b *Backend) directoryKey(what string) string {
@@ -94,6 +126,7 @@ func (b *Backend) local(name string) *queue {
 	q := b.queues.queues[name]
 	b.queues.mu.RUnlock()
 	if q != nil {
+		q.touch()
 		return q
 	}
 	b.queues.mu.Lock()
@@ -104,22 +137,29 @@ func (b *Backend) local(name string) *queue {
 	if b.queues.queues == nil {
 		b.queues.queues = map[string]*queue{}
 	}
+	b.queues.sweep()
 	q = b.newQueue(name, b.configuredShards(name))
 	b.queues.queues[name] = q
 	return q
 }
 
+// touch keeps the queue in the registry.
+func (q *queue) touch() {
+	if now := time.Now().UnixMilli(); now-q.usedAt.Load() > time.Second.Milliseconds() {
+		q.usedAt.Store(now)
+	}
+}
+
 func (b *Backend) newQueue(name string, shards int) *queue {
 	q := &queue{name: name}
+	q.touch()
 	for i := range shards {
 		t := &tag{queue: name, name: name}
 		if shards > 1 {
 			t.name = name + "/" + strconv.Itoa(i)
 		}
 		t.base = b.config.Namespace + ":{" + t.name + "}:"
-		for _, s := range scripts {
-			t.heads = append(t.heads, s.head(func(what string) string { return t.base + what }))
-		}
+		t.heads = make([]atomic.Pointer[[]any], len(scripts))
 		t.left.Store(-1)
 		q.tags = append(q.tags, t)
 	}
@@ -143,23 +183,7 @@ func (b *Backend) enter(ctx context.Context, names []string) ([]*queue, error) {
 	if len(due) == 0 {
 		return queues, nil
 	}
-	key := b.directoryKey("queues")
-	var stored []any
-	var failed error
-	err := b.await(ctx, 0, func(ctx context.Context) {
-		fields := make([]string, len(due))
-		pipe := b.client.Pipeline()
-		for i, q := range due {
-			fields[i] = q.name
-			pipe.HSetNX(ctx, key, q.name, len(q.tags))
-		}
-		read := pipe.HMGet(ctx, key, fields...)
-		_, failed = pipe.Exec(ctx)
-		stored = read.Val()
-	})
-	if err == nil {
-		err = failed
-	}
+	stored, err := b.readOrAdd(ctx, due)
 	for i, q := range due {
 		if err != nil {
 			if q.checked.Load() == 0 {
@@ -167,12 +191,56 @@ func (b *Backend) enter(ctx context.Context, names []string) ([]*queue, error) {
 			}
 			continue
 		}
+		if stored[i] == nil {
+			continue // the store is full; what is stored in it can be worked off all the same
+		}
 		if n := fmt.Sprint(stored[i]); n != strconv.Itoa(len(q.tags)) {
 			return nil, fmt.Errorf("%w: queue %q was made with %s shards and is configured with %d; set its shards to %s", backend.ErrRejected, q.name, n, len(q.tags), n)
 		}
 		q.checked.Store(now)
 	}
 	return queues, nil
+}
+
+// readOrAdd returns the shards of queues as the directory has them, after it has
+// added those that it did not have. It writes nothing else, as a full store refuses
+// to; those that it refused are nil.
+func (b *Backend) readOrAdd(ctx context.Context, queues []*queue) (stored []any, err error) {
+	key, asked := b.directoryKey("queues"), false
+	fields := make([]string, len(queues))
+	for i, q := range queues {
+		fields[i] = q.name
+	}
+	stored = make([]any, len(queues))
+	for range 2 {
+		var failed error
+		err = b.await(ctx, 0, func(ctx context.Context) {
+			pipe := b.client.Pipeline()
+			var added []*goredis.BoolCmd
+			for i, q := range queues {
+				if asked && stored[i] == nil {
+					added = append(added, pipe.HSetNX(ctx, key, q.name, len(q.tags)))
+				}
+			}
+			read := pipe.HMGet(ctx, key, fields...)
+			_, _ = pipe.Exec(ctx)
+			for _, add := range added {
+				if err := classify(add.Err()); err != nil && !errors.Is(err, backend.ErrFull) {
+					failed = err
+					return
+				}
+			}
+			stored, failed = read.Result()
+		})
+		if err == nil {
+			err = failed
+		}
+		if err != nil || !slices.Contains(stored, nil) {
+			break
+		}
+		asked = true
+	}
+	return stored, err
 }
 
 // known returns the queues of the directory and their shards.

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/caddis-go/caddis/backend"
@@ -241,6 +242,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 	if err := request.Check(); err != nil {
 		return reply, b.fail("sweep", "", err)
 	}
+	keys := slices.Compact(slices.Sorted(slices.Values(request.Keys)))
 	queues, err := b.enter(ctx, request.Queues)
 	if err != nil {
 		return reply, b.fail("sweep", "", err)
@@ -250,8 +252,11 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 	for _, q := range queues {
 		for _, t := range q.tags {
 			tags = append(tags, t)
-			c := t.call(sweepScript, "", 3)
-			c.add(request.Duration.Milliseconds(), b.retention, backend.MaxBlockedKeys)
+			c := t.call(sweepScript, "", 2+len(keys))
+			c.add(request.Duration.Milliseconds(), b.retention)
+			for i := range keys {
+				c.add(&keys[i])
+			}
 			calls = append(calls, c)
 		}
 	}
@@ -285,6 +290,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 			reply.Blocked = append(reply.Blocked, asString(key))
 		}
 	}
-	reply.Blocked = distinct(reply.Blocked)
+	slices.Sort(reply.Blocked)
+	reply.Blocked = slices.Compact(reply.Blocked)
 	return reply, failed
 }

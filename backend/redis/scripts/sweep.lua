@@ -1,10 +1,10 @@
 -- sweep does the housekeeping of a queue: expired leases, due jobs, retention.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell
--- USES     base clock bell waiting promote history final grace reclaim blockedkeys
--- ARGV     duration in ms, retention, blocked keys to list
--- RETURNS  reclaimed, trimmed, more, blocked keys
--- COST     O(what it finds), at most 1000 of each
+-- USES     base clock bell waiting promote history final grace reclaim
+-- ARGV     duration in ms, retention, then keys
+-- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait
+-- COST     O(what it finds), at most 1000 of each, and O(keys)
 local duration = tonumber(ARGV[1])
 RETENTION = ARGV[2]
 local meta = call('HMGET', META, 'beat', 'grace')
@@ -25,4 +25,11 @@ for _, state in ipairs({ 'completed', 'cancelled', 'dead' }) do
 end
 if reclaimed == 1000 or moved == 1000 then more = 1 end
 if reclaimed > 0 or moved > 0 then ring() end
-return { reclaimed, trimmed, more, blockedkeys(tonumber(ARGV[3])) }
+local keys = {}
+for i = 3, #ARGV do
+  local key = ARGV[i]
+  if #call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, 1) > 0 then
+    keys[#keys + 1] = key
+  end
+end
+return { reclaimed, trimmed, more, keys }
