@@ -4,6 +4,7 @@ package lab_test
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,6 +161,10 @@ func (s *scene) dismiss(w *lab.Worker) {
 	require.Equal(s.t, report.Leased, report.Ended(), "the report does not add up: %v", &report)
 	require.Zero(s.t, report.Unconfirmed, "%v", &report)
 	s.lost += report.Lost
+	for line := range strings.Lines(w.Log()) {
+		require.True(s.t, strings.HasPrefix(line, "time=") || strings.Contains(line, " sentinel: "),
+			"the client library writes past the logger: %s", line)
+	}
 }
 
 // quiet waits until all jobs have ended.

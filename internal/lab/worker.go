@@ -57,10 +57,10 @@ type Settings struct {
 // Main runs the tests of a package, or, in a process that StartWorker started, a
 // worker. TestMain calls it.
 func Main(m *testing.M) {
-	goredis.SetLogger(silence{})
 	if text := os.Getenv(workerEnv); text != "" {
 		os.Exit(workerMain(text))
 	}
+	goredis.SetLogger(silence{}) // of what the tests themselves ask
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
