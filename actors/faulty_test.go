@@ -21,6 +21,7 @@ type faulty struct {
 	lease []backend.LeaseRequest
 	sets  []backend.SettleRequest
 	renew []backend.RenewRequest
+	sweep []backend.SweepRequest
 	// broken is closed when a rule for waits is set.
 	broken chan struct{}
 }
@@ -178,6 +179,9 @@ func (f *faulty) Renew(ctx context.Context, request backend.RenewRequest) ([]bac
 }
 
 func (f *faulty) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
+	f.mu.Lock()
+	f.sweep = append(f.sweep, request)
+	f.mu.Unlock()
 	return ask(ctx, f, "sweep", func() (backend.SweepReply, error) { return f.Backend.Sweep(ctx, request) })
 }
 

@@ -61,10 +61,9 @@ type fetcher struct {
 	due       time.Time
 	fruitless int
 
-	// unblock are the keys of blocked jobs to ask for; unblocking is whether the
-	// last call did.
-	unblock    []string
-	unblocking bool
+	// unblock are the keys of blocked jobs that the next call is to ask for, and
+	// unblocking those that the call in flight does.
+	unblock, unblocking []string
 
 	quiet    bool
 	draining bool
@@ -213,16 +212,17 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 			f.asked += f.ahead
 		}
 		f.tries = t.line.first()
+		f.unblock, f.unblocking = nil, f.unblock
 		f.stock.called()
 	}
 	request := backend.LeaseRequest{
 		Worker: t.worker, Token: f.token, Queues: t.config.Queues,
-		Unblock: f.unblock, Max: f.asked, Ahead: f.ahead, Duration: t.config.Lease,
+		Unblock: f.unblocking, Max: f.asked, Ahead: f.ahead, Duration: t.config.Lease,
 	}
 	if f.quiet || f.draining {
 		request.Max, request.Ahead = 0, 0 // only to learn what an unanswered call has taken
 	}
-	f.calling, f.unblocking, f.waiting = true, len(f.unblock) > 0, limit > 0
+	f.calling, f.waiting = true, limit > 0
 	answer := &leased{token: request.Token, waited: f.waiting, began: time.Now()}
 	op, timeout := "lease", f.tries.patience()
 	ask := func(ctx context.Context) (err error) {
@@ -266,12 +266,12 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 		f.waitFailures = 0
 	}
 	nothing := len(m.reply.Leases) == 0
-	inVain := nothing && f.unblocking // those jobs cannot be had now
-	f.token, f.unblock = "", nil
+	inVain := nothing && len(f.unblocking) > 0 // those jobs cannot be had now
+	f.token, f.unblocking = "", nil
 	t.clock.set(m.reply.Now)
 	f.assign(c, m.reply.Leases)
 
-	f.empty = !m.reply.More
+	f.empty = !m.reply.More && len(f.unblock) == 0
 	f.due = time.Time{}
 	if !m.reply.NextDue.IsZero() {
 		wait := m.reply.NextDue.Sub(m.reply.Now)

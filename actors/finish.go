@@ -52,7 +52,7 @@ func (s *supervisor) lastSteps() {
 	t := s.tree
 	t.finishing.Store(true)
 	t.line.hangUp()
-	limit := max(lastMoment, min(lastCalls, t.untilEnd()))
+	limit := min(lastCalls, max(lastMoment/2, t.untilEnd()))
 	if s.unsettled {
 		t.outside.await(limit)
 		s.settleAll()
@@ -71,9 +71,10 @@ func (t *tree) conclude(crash error, reason string, limit time.Duration) {
 		if crash != nil {
 			state = StateCrashed
 		}
+		deadline := time.Now().Add(limit)
 		t.setState(state)
 		t.news.flush(limit)
-		stuck, now := t.outside.await(limit), time.Now()
+		stuck, now := t.outside.await(time.Until(deadline)), time.Now()
 		report := &Stopped{Report{
 			Worker: t.worker, State: state, Reason: reason, Err: crash, Stuck: stuck,
 			StartedAt: t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.stopBegan.Load())),

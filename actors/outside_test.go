@@ -98,11 +98,9 @@ func TestASubscriberThatPanicsKeepsNothingFromTheOthers(t *testing.T) {
 	})
 }
 
-// blockingStrategy never decides.
-type blockingStrategy struct{ gate chan struct{} }
-
-func (s blockingStrategy) HandleFailure(*actor.ActorSystem, actor.Supervisor, *actor.PID, *actor.RestartStatistics, any, any) {
-	<-s.gate
+// blocking is a strategy that never decides.
+func blocking(gate <-chan struct{}) actor.SupervisorStrategy {
+	return strategyFunc(func(actor.Supervisor, *actor.PID, any, any) { <-gate })
 }
 
 func panicking(context.Context, *jobs.Job[task]) error { panic("for the strategy") }
@@ -119,7 +117,7 @@ func TestWhoeverBlocksTheReportComesInTimeAndNamesHim(t *testing.T) {
 	for name, s := range map[string]story{
 		"the strategy": {who: "the supervision strategy", handler: panicking, most: grace,
 			block: func(_ *rig, gate chan struct{}) []func(*actors.Config) {
-				return []func(*actors.Config){strategy(blockingStrategy{gate})}
+				return []func(*actors.Config){strategy(blocking(gate))}
 			}},
 		"a subscriber": {who: "a subscriber to the worker's state", handler: noop, most: grace,
 			block: func(r *rig, gate chan struct{}) []func(*actors.Config) {
@@ -174,7 +172,7 @@ func TestAStrategyThatBlocksKeepsNoOtherExecutorFromItsWork(t *testing.T) {
 				panic("for the strategy")
 			}
 			return nil
-		}, concurrency(2), strategy(blockingStrategy{gate}))
+		}, concurrency(2), strategy(blocking(gate)))
 		r.enqueue(1)
 		pause(20 * time.Second)
 		require.Equal(t, []string{"the supervision strategy"}, r.worker.Status().Stuck)

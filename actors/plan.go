@@ -71,6 +71,10 @@ func (p plan) due(now time.Time) (state State, giveUp bool, next time.Time) {
 	return StateHandingBack, true, time.Time{}
 }
 
+// endAt is when the parts are waited for no longer: the last quarter of what is left
+// after giving up is for the report.
+func (p plan) endAt() time.Time { return p.end.Add(-p.end.Sub(p.giveUpAt) / 4) }
+
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b

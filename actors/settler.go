@@ -33,7 +33,7 @@ type settler struct {
 const (
 	// commitCount and commitBytes bound a commit.
 	commitCount = 2000
-	commitBytes = 1 << 20
+	commitBytes = 512 << 10
 	// setAsideAfter is how often a settlement may fail alone before the others go
 	// first, heavyWeight what makes its size the likely reason.
 	setAsideAfter = 6
@@ -224,7 +224,7 @@ func (s *settler) refused(r *run, err error) bool {
 
 // settlementWeight is about how many bytes the settlement has.
 func (r *run) settlementWeight() int {
-	const envelope = 200 // about what ids and numbers take
+	const envelope = 100 // about what ids and numbers take
 	h := r.settlement.History
 	if h == nil {
 		return envelope

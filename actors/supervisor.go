@@ -191,7 +191,7 @@ func (s *supervisor) step(c actor.Context) {
 		c.Stop(t.fetcher)
 		c.Stop(t.pool)
 		c.Send(t.settler, &giveUp{})
-		next = time.Now().Add(max(time.Until(s.plan.end), lastMoment))
+		next = time.Now().Add(max(time.Until(s.plan.endAt()), lastMoment))
 		s.endAt = next
 	}
 	if s.timer != nil {
