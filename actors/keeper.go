@@ -10,7 +10,8 @@ import (
 )
 
 // keeper keeps what the worker has. Every third of a lease it renews the leases of
-// all runs, and keeps house (see house). It listens for commands, and it stores the progress that handlers report.
+// all runs, and keeps house (see house). It listens for commands, and it stores the
+// progress that handlers report.
 // It makes one call at a time, the most urgent first: leases, house, progress.
 //
 // What it learns it puts into effect itself: a run whose lease is lost, or whose
