@@ -46,7 +46,7 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		return answer, b.fail("announce", "", err)
 	}
 	if !b.derive.clustered() {
-		b.contact.Store(&contact{since: asInt(r[1]), last: asInt(r[0]), ttl: ttl})
+		b.contact.Store(&contact{fmt.Sprint(asInt(r[1]), " ", asInt(r[0])), ttl})
 	}
 	answer.Next = time.Duration(asInt(r[2])) * time.Millisecond
 	records, _ := r[3].([]any)
@@ -78,22 +78,21 @@ func (b *Backend) readWorker(record any) (worker backend.WorkerInfo, ok bool) {
 	return worker, true
 }
 
-// contact is what the last Announce tells of the store, which is one server: that it
-// was there and the same from since until last, by its own clock, without a gap of more
-// than half of ttl. In a Cluster nothing is known, as the directory is on one server of
-// several.
+// contact is what the last Announce tells of the store, if that is one server: that it
+// was there and the same for a while, without a gap of more than half of ttl. Of the
+// servers of a Cluster only one has the directory, so it tells nothing of the others.
 type contact struct {
-	since, last int64
-	ttl         time.Duration
+	proof string
+	ttl   time.Duration
 }
 
-// contactFor returns since and last for who holds leases of a duration; 0 if they tell
-// nothing. The scripts use them for the grace (lib/grace.lua).
-func (b *Backend) contactFor(duration time.Duration) (since, last int64) {
+// proofFor writes for the scripts what is known of the store to who holds leases of a
+// duration (see lib/grace.lua); "" if that is nothing.
+func (b *Backend) proofFor(duration time.Duration) string {
 	if c := b.contact.Load(); c != nil && c.ttl <= duration {
-		return c.since, c.last
+		return c.proof
 	}
-	return 0, 0
+	return ""
 }
 
 // SignOff implements backend.Directory.

@@ -6,91 +6,18 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
 
-// plan is how the jobs of one Lease call are shared out between the tags. A
-// repeated call must follow the plan of the first, or it could take more.
-type plan struct {
-	token string
-	// number orders the calls of this process, so that the store can tell one
-	// that comes late from a new one.
-	number uint64
-	shares map[*tag]int
-}
-
-// plans remembers the last plan of each worker of this process.
-type plans struct {
-	mu     sync.Mutex
-	last   map[string]plan
-	number uint64
-	turn   int
-}
-
-// fresh is how long what a lease saw of a queue decides where the next one asks
-// first.
-const fresh = 100 * time.Millisecond
-
-// share answers the plan of a request. The first queue that may have jobs gets
-// all, divided between its shards; what it cannot give, the others are asked
-// for in a second round.
-func (p *plans) share(request *backend.LeaseRequest, queues []*queue) plan {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if last := p.last[request.Worker]; last.token == request.Token {
-		if request.Max == 0 {
-			last.shares = nil // what has not been taken is not to be taken any more
-		}
-		return last
-	}
-	shares := map[*tag]int{}
-	now := time.Now().UnixMilli()
-	for _, q := range queues {
-		var likely []*tag
-		for _, t := range q.tags {
-			if t.left.Load() != 0 || now-t.seenAt.Load() > fresh.Milliseconds() {
-				likely = append(likely, t)
-			}
-		}
-		if len(likely) > 0 {
-			p.turn++
-			divide(shares, likely, request.Max, p.turn)
-			break
-		}
-	}
-	if len(shares) == 0 {
-		divide(shares, queues[0].tags, request.Max, p.turn)
-	}
-	if p.last == nil {
-		p.last = map[string]plan{}
-	}
-	p.number++
-	fresh := plan{request.Token, p.number, shares}
-	p.last[request.Worker] = fresh
-	return fresh
-}
-
-func divide(shares map[*tag]int, tags []*tag, n, turn int) {
-	for i := range tags {
-		share := n / len(tags)
-		if i < n%len(tags) {
-			share++
-		}
-		shares[tags[(i+turn)%len(tags)]] = share
-	}
-}
-
-func (p *plans) forget(worker string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.last, worker)
-}
-
 // Lease implements backend.Consumer.
 func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (backend.LeaseReply, error) {
+	return b.lease(ctx, request, news{})
+}
+
+// lease is Lease of who may have heard bells.
+func (b *Backend) lease(ctx context.Context, request backend.LeaseRequest, heard news) (backend.LeaseReply, error) {
 	var reply backend.LeaseReply
 	if err := request.Check(); err != nil {
 		return reply, b.fail("lease", "", err)
@@ -99,44 +26,43 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 	if err != nil {
 		return reply, b.fail("lease", "", err)
 	}
-	tags := tagsOf(queues)
-	plan := b.plans.share(&request, queues)
+	plan := b.plans.plan(&request, queues, heard)
 	keys := unblocks(&request)
 
-	shots, err := b.leaseRound(ctx, &request, plan, 1, tags, keys)
+	shots, err := b.leaseRound(ctx, &request, plan, 1, plan.tags, keys)
 	if err != nil {
 		return backend.LeaseReply{}, err
 	}
 	total, repeated := 0, false
-	var rest []*tag
+	more := map[*tag]bool{}
 	for i, shot := range shots {
 		total += len(shot.ids)
 		repeated = repeated || shot.repeated
-		if shot.left > 0 || (len(keys) > 0 && len(shot.blocked) > 0 && !shot.paused) {
-			rest = append(rest, tags[i])
-		}
-		shot.merge(&reply, tags[i])
+		more[plan.tags[i]] = len(keys) > 0 && len(shot.blocked) > 0 && !shot.paused
+		shot.merge(&reply, plan.tags[i])
 	}
-	if missing := request.Max - total; missing > 0 && len(rest) > 0 && !repeated {
-		plan.shares = secondShares(rest, missing)
-		rest = slices.DeleteFunc(rest, func(t *tag) bool { return plan.shares[t] == 0 })
-		more, err := b.leaseRound(ctx, &request, plan, 2, rest, keys)
+	tags := tagsOf(queues)
+	if missing := request.Max - total; missing > 0 && !repeated {
+		var rest []*tag
+		for _, t := range tags {
+			if t.left.Load() > 0 || more[t] {
+				rest = append(rest, t)
+			}
+		}
+		shares := secondShares(rest, missing)
+		rest = slices.DeleteFunc(rest, func(t *tag) bool { return shares[t] == 0 })
+		b.plans.extend(request.Worker, plan, rest)
+		plan.shares = shares
+		shots, err := b.leaseRound(ctx, &request, plan, 2, rest, keys)
 		if err != nil {
 			return backend.LeaseReply{}, err
 		}
-		for i, shot := range more {
+		for i, shot := range shots {
 			shot.merge(&reply, rest[i])
 		}
 	}
-	finish(&reply, &request, tags)
+	finish(&reply, &request, tags, plan.tags)
 	return reply, nil
-}
-
-func tagsOf(queues []*queue) (tags []*tag) {
-	for _, q := range queues {
-		tags = append(tags, q.tags...)
-	}
-	return tags
 }
 
 // unblocks returns the keys to unblock, each once: the scripts cannot take one twice.
@@ -144,9 +70,21 @@ func unblocks(request *backend.LeaseRequest) []string {
 	return slices.Compact(slices.Sorted(slices.Values(request.Unblock)))
 }
 
-// finish puts in what the tags together make known.
-func finish(reply *backend.LeaseReply, request *backend.LeaseRequest, tags []*tag) {
-	reply.More = slices.ContainsFunc(tags, func(t *tag) bool { return t.left.Load() > 0 })
+// finish puts in what the tags together make known, those that were not asked too.
+func finish(reply *backend.LeaseReply, request *backend.LeaseRequest, tags, asked []*tag) {
+	now := instant()
+	for _, t := range tags {
+		reply.More = reply.More || t.left.Load() > 0
+		if len(asked) == len(tags) || slices.Contains(asked, t) {
+			continue
+		}
+		if at := t.due.Load(); at != 0 {
+			due(reply, reply.Now.Add(time.Duration(at-now)*time.Millisecond))
+		}
+		if t.paused.Load() {
+			paused(reply, t.queue)
+		}
+	}
 	for i := range reply.Leases {
 		reply.Leases[i].Token = request.Token
 	}
@@ -161,17 +99,6 @@ func distinct(keys []string) []string {
 	return keys[:min(len(keys), backend.MaxBlockedKeys)]
 }
 
-// secondShares asks tags in order for what they said is left.
-func secondShares(tags []*tag, missing int) map[*tag]int {
-	shares := map[*tag]int{}
-	for _, t := range tags {
-		share := min(missing, max(1, int(t.left.Load())))
-		shares[t] = share
-		missing -= share
-	}
-	return shares
-}
-
 // shot is the answer of one tag.
 type shot struct {
 	now, next, expires int64
@@ -183,7 +110,7 @@ type shot struct {
 
 // leaseCall makes the call for one tag. exact asks how many jobs are left.
 func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, part int, keys []string, exact bool) *call {
-	c := t.call(leaseScript, "l:"+request.Worker, 11+len(keys))
+	c := t.call(leaseScript, "l:"+request.Worker, 12+len(keys))
 	share, ahead := plan.shares[t], 0
 	if request.Max > 0 {
 		ahead = share * request.Ahead / request.Max
@@ -193,7 +120,8 @@ func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, pa
 		count = "1"
 	}
 	c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), part, share,
-		request.Duration.Milliseconds(), b.retention, memory.Milliseconds(), backend.MaxBlockedKeys, count, ahead)
+		request.Duration.Milliseconds(), b.retention, memory.Milliseconds(), backend.MaxBlockedKeys, count, ahead,
+		b.proofFor(request.Duration))
 	for _, key := range keys {
 		c.add(key)
 	}
@@ -216,8 +144,7 @@ func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest,
 			if failed++; failed < len(calls) {
 				b.setAside("lease", tags[i], err)
 				shots[i] = shot
-				tags[i].left.Store(0)
-				tags[i].seenAt.Store(time.Now().UnixMilli())
+				tags[i].leased(0, -1, false)
 				continue
 			}
 		}
@@ -243,8 +170,11 @@ func (b *Backend) look(t *tag, c *call) (*shot, error) {
 		b.log.Error("ids were dropped whose jobs are not stored any more", "queue", t.queue, "dropped", dropped)
 	}
 	t.clock.set(s.now)
-	t.left.Store(s.left)
-	t.seenAt.Store(time.Now().UnixMilli())
+	next := int64(-1)
+	if s.next > 0 {
+		next = max(0, s.next-s.now)
+	}
+	t.leased(s.left, next, s.paused)
 	return s, nil
 }
 
@@ -280,12 +210,10 @@ func (s *shot) merge(reply *backend.LeaseReply, t *tag) {
 	}
 	reply.Now = time.UnixMilli(s.now)
 	if s.next > 0 {
-		if next := time.UnixMilli(s.next); reply.NextDue.IsZero() || next.Before(reply.NextDue) {
-			reply.NextDue = next
-		}
+		due(reply, time.UnixMilli(s.next))
 	}
-	if s.paused && !slices.Contains(reply.Paused, t.queue) {
-		reply.Paused = append(reply.Paused, t.queue)
+	if s.paused {
+		paused(reply, t.queue)
 	}
 	for _, key := range s.blocked {
 		reply.Blocked = append(reply.Blocked, asString(key))
@@ -307,6 +235,18 @@ func (s *shot) merge(reply *backend.LeaseReply, t *tag) {
 			lease.Err = fmt.Errorf("%w: %w", backend.ErrRejected, err)
 		}
 		reply.Leases = append(reply.Leases, lease)
+	}
+}
+
+func due(reply *backend.LeaseReply, at time.Time) {
+	if reply.NextDue.IsZero() || at.Before(reply.NextDue) {
+		reply.NextDue = at
+	}
+}
+
+func paused(reply *backend.LeaseReply, queue string) {
+	if !slices.Contains(reply.Paused, queue) {
+		reply.Paused = append(reply.Paused, queue)
 	}
 }
 

@@ -78,6 +78,7 @@ type Backend struct {
 	process  string
 	plans    plans
 	contact  atomic.Pointer[contact]
+	patrols  patrols
 	carriers carriers
 
 	closed  atomic.Bool

@@ -22,7 +22,7 @@ since = string.format('%.0f', since)
 call('HSET', WORKERS, worker, string.format('%.0f', now) .. ':' .. since .. ':' .. ARGV[3])
 call('ZADD', EXPIRE, now + ttl, worker)
 
-local overdue = call('ZREVRANGEBYSCORE', EXPIRE, now, '(' .. now - memory, 'LIMIT', 0, tonumber(ARGV[5]))
+local overdue = call('ZRANGEBYSCORE', EXPIRE, '(' .. now - memory, now, 'LIMIT', 0, tonumber(ARGV[5]))
 local coming, soon = call('ZRANGEBYSCORE', EXPIRE, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 2), 0
 for i = 2, #coming, 2 do
   if soon == 0 and coming[i - 1] ~= worker then soon = coming[i] - now end

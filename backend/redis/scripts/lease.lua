@@ -4,7 +4,8 @@
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell last
 -- USES     base clock
 -- ARGV     token, process, number, part, max, duration in ms, retention, memory in ms, blocked keys to list,
---          count ("1": say exactly how many are left), how many of max are leased ahead, then the keys to unblock
+--          count ("1": say exactly how many are left), how many of max are leased ahead, proof (see grace),
+--          then the keys to unblock
 -- RETURNS  now, next due (0 for none), left, paused, kind, ids dropped, expiry, blocked keys, ids, bodies, histories
 --          kind: 0 new, 1 repeated, 2 overtaken
 --
@@ -55,13 +56,13 @@ if repeated then
 elseif head then
   -- USES grace
   local stale, changed
-  grace, stale, changed = graceof(meta[2], meta[3], duration)
+  grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[12])
   if tonumber(head) <= now and grace <= now then
     -- USES waiting history final reclaim
     if reclaim(1000) == 1000 then unfinished = true end
     head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
   end
-  if stale or changed then leavebeat(grace, changed) end
+  if stale then leavebeat(grace, changed) end
 elseif now - tonumber(meta[2] or 0) > 500 then
   call('HSET', META, 'beat', now)
 end
@@ -79,9 +80,9 @@ local asked, before = want, #ids
 local taken, spent, gone = {}, {}, 0 -- entries to cut off per level; ghosts among them
 local members, freed -- of blocked jobs that are handed out
 if not paused then
-  if anyblocked and #ARGV > 11 then
+  if anyblocked and #ARGV > 12 then
     members, freed = {}, {}
-    for i = 12, #ARGV do
+    for i = 13, #ARGV do
       local key = ARGV[i]
       local found = call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, want + 1)
       if #found > want then
