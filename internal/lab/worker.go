@@ -49,6 +49,7 @@ const manyCrashes = 1000
 type Settings struct {
 	URL         string
 	Journal     string
+	Queues      []string // the default one if there are none
 	Concurrency int
 	Lease       time.Duration
 	Grace       time.Duration
@@ -125,7 +126,7 @@ func work(s Settings, logger *slog.Logger) (*caddis.Report, error) {
 		}
 	}, jobs.MaxCrashes(manyCrashes))
 	system, err := caddis.New(caddis.Config{
-		Backend: store, Registry: registry, Concurrency: s.Concurrency,
+		Backend: store, Registry: registry, Queues: s.Queues, Concurrency: s.Concurrency,
 		Lease: s.Lease, Grace: s.Grace, Logger: logger,
 	})
 	if err != nil {
