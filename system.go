@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -149,7 +150,7 @@ func (s *System) check(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	warnings, err := s.config.Backend.Check(ctx)
+	warnings, err := s.ask(ctx)
 	passing := func() bool { // what is denied stays so until somebody acts
 		return errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, backend.ErrDenied)
 	}
@@ -159,7 +160,7 @@ func (s *System) check(ctx context.Context) error {
 	for passing() && ctx.Err() == nil {
 		select {
 		case <-time.After(checkPause):
-			warnings, err = s.config.Backend.Check(ctx)
+			warnings, err = s.ask(ctx)
 		case <-ctx.Done():
 		}
 	}
@@ -173,6 +174,32 @@ func (s *System) check(ctx context.Context) error {
 		s.config.Logger.Warn(text)
 	}
 	return nil
+}
+
+// ask has the store check itself. It is not waited for longer than ctx lasts, and its
+// panic is an error.
+func (s *System) ask(ctx context.Context) ([]backend.Warning, error) {
+	type answer struct {
+		warnings []backend.Warning
+		err      error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		a := answer{err: errors.New("it ended its goroutine")}
+		defer func() {
+			if value := recover(); value != nil {
+				a = answer{err: &jobs.Panic{Value: value, Stack: debug.Stack()}}
+			}
+			answers <- a
+		}()
+		a.warnings, a.err = s.config.Backend.Check(ctx)
+	}()
+	select {
+	case a := <-answers:
+		return a.warnings, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, context.Cause(ctx))
+	}
 }
 
 func (s *System) awaitEnd(worker *actors.Worker) {

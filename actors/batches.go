@@ -44,6 +44,9 @@ func (b *batches[T]) next(l *line) (batch []T, fresh bool) {
 	b.sent = b.waiting[:n:n]
 	b.waiting = b.waiting[n:]
 	b.tries = l.first()
+	if b.most > 0 {
+		b.tries.answers-- // that others are answered was seen when a call was divided
+	}
 	return b.sent, true
 }
 

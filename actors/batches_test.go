@@ -91,9 +91,9 @@ func TestAFullStoreIsNoFaultOfTheCall(t *testing.T) {
 
 func TestASweepNamesTheWorkersKeysInTurns(t *testing.T) {
 	t.Parallel()
-	k := newKeeper(&tree{})
+	k := &keeper{}
 	for i := range 2500 {
-		k.tree.blockKeys = append(k.tree.blockKeys, fmt.Sprintf("kind:%04d", i))
+		k.house.keys = append(k.house.keys, fmt.Sprintf("kind:%04d", i))
 	}
 	named := map[string]bool{}
 	for range 3 {
@@ -106,8 +106,8 @@ func TestASweepNamesTheWorkersKeysInTurns(t *testing.T) {
 	}
 	require.Len(t, named, 2500)
 
-	k.tree.blockKeys = k.tree.blockKeys[:3]
+	k.house.keys = k.house.keys[:3]
 	k.house.from = 0
-	require.Equal(t, k.tree.blockKeys, k.blockKeys())
-	require.Equal(t, k.tree.blockKeys, k.blockKeys())
+	require.Equal(t, k.house.keys, k.blockKeys())
+	require.Equal(t, k.house.keys, k.blockKeys())
 }

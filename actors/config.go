@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -29,7 +30,9 @@ type Config struct {
 	Registry *jobs.Registry
 
 	// Queues are the queues to take jobs from, in this order as long as there
-	// is more work than free executors; by default only "default".
+	// is more work than free executors; by default "default" and those that the
+	// registry's kinds with a handler go to, by name. A start warns of kinds whose
+	// queue is not among them.
 	Queues []string
 	// Concurrency is the number of jobs that run at the same time; 10 by
 	// default.
@@ -78,7 +81,7 @@ type Config struct {
 // that is wrong with it.
 func (c Config) Fill() (Config, error) {
 	if len(c.Queues) == 0 {
-		c.Queues = []string{jobs.DefaultQueue}
+		c.Queues = defaultQueues(c.Registry)
 	}
 	setDefault(&c.Concurrency, DefaultConcurrency)
 	setDefault(&c.Lease, DefaultLease)
@@ -131,6 +134,31 @@ func (c Config) Fill() (Config, error) {
 	return c, nil
 }
 
+func defaultQueues(registry *jobs.Registry) []string {
+	queues := []string{jobs.DefaultQueue}
+	if registry == nil {
+		return queues
+	}
+	for _, q := range slices.Sorted(maps.Keys(registry.Queues())) {
+		if q != jobs.DefaultQueue {
+			queues = append(queues, q)
+		}
+	}
+	return queues
+}
+
+// warnOfUnserved tells of kinds that the worker could run and does not take.
+func (c *Config) warnOfUnserved() {
+	queues := c.Registry.Queues()
+	for _, q := range slices.Sorted(maps.Keys(queues)) {
+		if !slices.Contains(c.Queues, q) {
+			c.Logger.Warn("this worker does not take from the queue that its kinds go to; "+
+				"unless another one does, their jobs wait for ever: add it to Config.Queues",
+				"queue", q, "kinds", queues[q], "queues", c.Queues)
+		}
+	}
+}
+
 // maxConcurrency keeps a slip of the keyboard from taking all memory.
 const maxConcurrency = 1_000_000
 
@@ -138,17 +166,5 @@ func setDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
-	}
-}
-
-// record is what the worker publishes of itself.
-func (t *tree) record() backend.WorkerInfo {
-	host, _ := os.Hostname()
-	status := t.status()
-	return backend.WorkerInfo{
-		ID: t.worker, Host: host, PID: os.Getpid(),
-		Queues: t.config.Queues, Kinds: t.config.Registry.Kinds(),
-		Concurrency: status.Concurrency, Running: status.Running,
-		State: string(status.State), StartedAt: t.started,
 	}
 }

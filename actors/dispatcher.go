@@ -15,7 +15,7 @@ type dispatcher struct {
 	mu sync.Mutex
 	// idle are the goroutines without work; the last to become idle is the first
 	// to be used, so that the others can go.
-	idle []chan func()
+	idle []chan turn
 	// spare is the least number of idle ones since the last trim.
 	spare    int
 	trimming bool
@@ -27,35 +27,52 @@ func newDispatcher() *dispatcher { return &dispatcher{} }
 // Throughput is how many messages an actor handles before others get their turn.
 func (d *dispatcher) Throughput() int { return 300 }
 
+// turn is what a goroutine does: f, or with a relay the turns of an actor.
+type turn struct {
+	f     func()
+	relay *relay
+	work  func()
+}
+
+func (t *turn) take() {
+	if t.relay != nil {
+		t.relay.turns(t.f, t.work)
+		return
+	}
+	t.f()
+}
+
 // Schedule runs f in an idle goroutine or in a new one. It never blocks.
-func (d *dispatcher) Schedule(f func()) {
+func (d *dispatcher) Schedule(f func()) { d.schedule(turn{f: f}) }
+
+func (d *dispatcher) schedule(t turn) {
 	d.mu.Lock()
 	last := len(d.idle) - 1
 	if last < 0 {
 		d.mu.Unlock()
-		go d.loop(f)
+		go d.loop(t)
 		return
 	}
 	work := d.idle[last]
 	d.idle = d.idle[:last]
 	d.spare = min(d.spare, last)
 	d.mu.Unlock()
-	work <- f
+	work <- t
 }
 
-func (d *dispatcher) loop(f func()) {
-	work := make(chan func(), 1)
-	for f != nil {
-		f()
+func (d *dispatcher) loop(t turn) {
+	work := make(chan turn, 1)
+	for more := true; more; {
+		t.take()
 		if !d.rest(work) {
 			return
 		}
-		f = <-work
+		t, more = <-work
 	}
 }
 
 // rest notes an idle goroutine. It returns false once the dispatcher is closed.
-func (d *dispatcher) rest(work chan func()) bool {
+func (d *dispatcher) rest(work chan turn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {

@@ -17,8 +17,26 @@ import (
 // store has acknowledged the job. A panic of a handler reaches the supervision
 // strategy in the same way, after the acknowledgement.
 type executor struct {
-	tree *tree
 	slot *slot
+	// run is the slot's; work runs it in another goroutine, and back comes from there.
+	// They are made once, and not for each job.
+	run        *run
+	work, back func()
+
+	life     *life
+	workshop *workshop
+	ledger   *ledger
+	post     *post
+	fetcher  *actor.PID
+	settler  *actor.PID
+}
+
+// forSlot makes an executor like e for a slot.
+func (e executor) forSlot(s *slot) actor.Actor {
+	e.slot = s
+	e.work = func() { e.run.execute(e.workshop, e.back) }
+	e.back = e.returned
+	return &e
 }
 
 func (e *executor) Receive(c actor.Context) {
@@ -42,7 +60,7 @@ func (e *executor) Receive(c actor.Context) {
 // advance does what the slot asks for until there is nothing left to do.
 func (e *executor) advance(c actor.Context) {
 	for {
-		next, r := e.slot.next(e.tree.accepting.Load())
+		next, r := e.slot.next(e.life.accepting.Load())
 		switch next {
 		case stepBegin:
 			e.begin(r)
@@ -51,7 +69,7 @@ func (e *executor) advance(c actor.Context) {
 		case stepCollect:
 			e.collect(c, r)
 		case stepOffer:
-			c.Send(e.tree.fetcher, e.slot)
+			c.Send(e.fetcher, e.slot)
 		case stepRaise:
 			c.Send(c.Self(), lookMessage) // for the strategy that resumes
 			panic(e.slot.takePanic())
@@ -65,15 +83,16 @@ func (e *executor) advance(c actor.Context) {
 }
 
 func (e *executor) begin(r *run) {
-	t, s := e.tree, e.slot
-	s.relay.begin(func() {
-		r.execute(t, func() {
-			if executor := s.returned(); executor != nil {
-				s.relay.arm()
-				t.system.Root.Send(executor, lookMessage)
-			}
-		})
-	})
+	e.run = r
+	e.slot.relay.begin(e.work)
+}
+
+// returned is the last that the goroutine of a job does.
+func (e *executor) returned() {
+	if executor := e.slot.returned(); executor != nil {
+		e.slot.relay.arm()
+		e.post.send(executor, lookMessage)
+	}
 }
 
 // collect settles a run whose goroutine has returned.
@@ -83,7 +102,7 @@ func (e *executor) collect(c actor.Context, r *run) {
 	}
 	switch {
 	case r.lost.Load() && r.claim():
-		e.tree.ledger.lost(r)
+		e.ledger.lost(r)
 	case r.interrupted():
 		e.settle(c, r, r.result.Settlement, endingInterrupted)
 	default:
@@ -98,7 +117,7 @@ func (e *executor) settle(c actor.Context, r *run, s backend.Settlement, how end
 	}
 	r.settlement, r.ending = s, how
 	e.slot.expect(r)
-	c.Send(e.tree.settler, r)
+	c.Send(e.settler, r)
 }
 
 // registered reports whether the actor is known by its name. A restart that is

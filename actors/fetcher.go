@@ -28,7 +28,16 @@ import (
 // answered, so the store never counts a job as ours that we do not know of.
 // It is the same value after a restart, and what it has in hand is still there.
 type fetcher struct {
-	tree  *tree
+	config  *Config
+	worker  string
+	line    *line
+	ledger  *ledger
+	roster  *roster
+	clock   *storeClock
+	life    *life
+	post    *post
+	settler *actor.PID
+
 	relay relay
 
 	credits []*slot
@@ -74,7 +83,11 @@ type fetcher struct {
 }
 
 func newFetcher(t *tree) *fetcher {
-	return &fetcher{tree: t, relay: relay{dispatcher: t.dispatch}, lookout: newLookout(t.line, t.config.Queues)}
+	return &fetcher{
+		config: &t.config, worker: t.worker, line: t.line, ledger: t.ledger, roster: t.roster, clock: t.clock,
+		life: t.life, post: t.post, settler: t.settler,
+		relay: relay{dispatcher: t.dispatch}, lookout: newLookout(t.line, t.config.Queues),
+	}
 }
 
 const (
@@ -137,7 +150,7 @@ func (f *fetcher) Receive(c actor.Context) {
 			return
 		}
 	case *blockedKeys:
-		f.tree.fetcherPulse.Store(time.Now().UnixNano())
+		f.life.fetcherPulse.Store(time.Now().UnixNano())
 		if keys := f.known(m.keys); len(keys) > 0 {
 			f.unblock, f.empty = keys, false
 			f.nudge()
@@ -151,13 +164,13 @@ func (f *fetcher) Receive(c actor.Context) {
 		f.lookAtStock(c)
 	case *hush:
 		f.quiet = true
-		f.tree.handBack(f.stock.clear(), endingSettled)
+		f.handBack(f.stock.clear(), endingSettled)
 		f.stopWaiting(c)
 	case *Resume:
 		f.quiet, f.empty = false, false
 	case *drain:
 		f.draining = true
-		f.tree.handBack(f.stock.clear(), endingSettled)
+		f.handBack(f.stock.clear(), endingSettled)
 		f.stopWaiting(c)
 	case *lastOrder:
 		f.last = true
@@ -202,22 +215,22 @@ func (f *fetcher) wait(c actor.Context) {
 // lease asks for as many jobs as there are credits, or repeats a call that was
 // not answered. With a limit the call waits for jobs, as long as that at most.
 func (f *fetcher) lease(c actor.Context, limit time.Duration) {
-	t, self := f.tree, c.Self()
+	self := c.Self()
 	if f.token == "" {
 		f.calls++
-		f.token = t.worker + "." + strconv.FormatUint(f.calls, 36)
+		f.token = f.worker + "." + strconv.FormatUint(f.calls, 36)
 		f.asked, f.ahead = min(len(f.credits), f.stock.atOnce()), 0
 		if !f.empty {
 			f.ahead = min(f.stock.missing(), f.stock.atOnce()-f.asked)
 			f.asked += f.ahead
 		}
-		f.tries = t.line.first()
+		f.tries = f.line.first()
 		f.unblock, f.unblocking = nil, f.unblock
 		f.stock.called()
 	}
 	request := backend.LeaseRequest{
-		Worker: t.worker, Token: f.token, Queues: t.config.Queues,
-		Unblock: f.unblocking, Max: f.asked, Ahead: f.ahead, Duration: t.config.Lease,
+		Worker: f.worker, Token: f.token, Queues: f.config.Queues,
+		Unblock: f.unblocking, Max: f.asked, Ahead: f.ahead, Duration: f.config.Lease,
 	}
 	if f.quiet || f.draining {
 		request.Max, request.Ahead = 0, 0 // only to learn what an unanswered call has taken
@@ -226,7 +239,7 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	answer := &leased{token: request.Token, waited: f.waiting, began: time.Now()}
 	op, timeout := "lease", f.tries.patience()
 	ask := func(ctx context.Context) (err error) {
-		answer.reply, err = t.config.Backend.Lease(ctx, request)
+		answer.reply, err = f.line.store.Lease(ctx, request)
 		return err
 	}
 	switch lookout := f.lookout; {
@@ -239,21 +252,20 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	case f.draining:
 		timeout = lastLease
 	}
-	f.abort = t.line.call(f.relay.begin, op, timeout, ask, func(err error) {
+	f.abort = f.line.call(f.relay.begin, op, timeout, ask, func(err error) {
 		answer.err = err
 		f.relay.arm()
-		t.system.Root.Send(self, answer)
+		f.post.send(self, answer)
 	})
 }
 
 func (f *fetcher) leased(c actor.Context, m *leased) {
-	t := f.tree
 	if m.token != f.token || !f.calling || m.waited != f.waiting {
 		return
 	}
 	f.calling, f.waiting, f.abort = false, false, nil
 	if !m.waited {
-		f.stock.answered(t.roster.count())
+		f.stock.answered(f.roster.count())
 	}
 	switch {
 	case m.err != nil && m.waited:
@@ -268,7 +280,7 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 	nothing := len(m.reply.Leases) == 0
 	inVain := nothing && len(f.unblocking) > 0 // those jobs cannot be had now
 	f.token, f.unblocking = "", nil
-	t.clock.set(m.reply.Now)
+	f.clock.set(m.reply.Now)
 	f.assign(c, m.reply.Leases)
 
 	f.empty = !m.reply.More && len(f.unblock) == 0
@@ -277,7 +289,7 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 		wait := m.reply.NextDue.Sub(m.reply.Now)
 		if nothing && wait <= 0 {
 			f.fruitless++
-			wait = t.line.retry.Delay(f.fruitless)
+			wait = f.line.retry.Delay(f.fruitless)
 		} else {
 			f.fruitless = 0
 		}
@@ -296,22 +308,20 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 // rest lets time pass when the store goes on to say that there is something, or that
 // it has waited, and then there is nothing.
 func (f *fetcher) rest(c actor.Context) {
-	t := f.tree
 	if f.hollow++; f.hollow < hollowCalls {
 		return
 	}
 	if missed, ok := f.hollowLines.may(time.Now()); ok {
-		t.log.Warn("the job store says at once that there is nothing where it is to wait, or that there is more where there is nothing; asking it less often",
+		f.config.Logger.Warn("the job store says at once that there is nothing where it is to wait, or that there is more where there is nothing; asking it less often",
 			"times", f.hollow, "missed", missed)
 	}
 	f.resting = true
-	t.after(t.line.retry.Delay(f.hollow-hollowCalls+1), c.Self(), &leaseAgain{})
+	f.post.after(f.line.retry.Delay(f.hollow-hollowCalls+1), c.Self(), &leaseAgain{})
 }
 
 // leaseFailed has a call repeated until it is answered.
 func (f *fetcher) leaseFailed(c actor.Context, err error) {
-	t := f.tree
-	if t.line.failed(&f.tries, err) == faultOwn && tookTooLong(err) {
+	if f.line.failed(&f.tries, err) == faultOwn && tookTooLong(err) {
 		f.stock.tooMuch()
 	}
 	if f.draining {
@@ -322,7 +332,7 @@ func (f *fetcher) leaseFailed(c actor.Context, err error) {
 		f.forsake()
 		return
 	}
-	t.after(t.line.pause(f.tries.failures, err), c.Self(), &leaseAgain{f.token})
+	f.post.after(f.line.pause(f.tries.failures, err), c.Self(), &leaseAgain{f.token})
 }
 
 // waitFailed has a call that waited repeated without waiting: at once if it was
@@ -333,86 +343,17 @@ func (f *fetcher) waitFailed(c actor.Context, err error) {
 		return
 	}
 	f.waitFailures++
-	f.tree.after(f.tree.line.pause(f.waitFailures, err), c.Self(), &leaseAgain{f.token})
-}
-
-// start wakes an executor in the fetcher's own goroutine, after its turn: the job
-// that an idle worker picks up is not to wait for another one.
-func (f *fetcher) start(c actor.Context, s *slot, executor *actor.PID) {
-	s.relay.arm()
-	c.Send(executor, lookMessage)
-	if mailbox := s.relay.disarm(); mailbox != nil {
-		f.relay.begin(func() { s.relay.turns(mailbox, nil) })
-	}
+	f.post.after(f.line.pause(f.waitFailures, err), c.Self(), &leaseAgain{f.token})
 }
 
 // forsake gives up a call that was not answered: what it may have taken comes back
 // when the lease expires.
 func (f *fetcher) forsake() {
-	t := f.tree
 	if f.token != "" {
-		t.log.Warn("the job store did not answer a lease; jobs that it may have handed out come back when their leases expire",
-			"worker", t.worker, "lease", t.config.Lease)
+		f.config.Logger.Warn("the job store did not answer a lease; jobs that it may have handed out come back when their leases expire",
+			"worker", f.worker, "lease", f.config.Lease)
 	}
 	f.token = ""
-}
-
-// assign gives leases to free slots; what is over stays in stock.
-func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
-	if len(leases) == 0 {
-		return
-	}
-	t := f.tree
-	runs := t.ledger.open(leases)
-	if f.quiet || f.draining {
-		t.handBack(runs, endingSettled)
-		return
-	}
-	f.stock.put(runs)
-	f.serve(c, len(leases) == 1)
-	if len(f.stock.runs) > 0 && !f.stock.watched {
-		f.stock.watched = true
-		t.after(stockTime, c.Self(), &lookAtStock{})
-	}
-}
-
-// serve gives what is in stock to free slots. One that comes alone is begun without
-// delay.
-func (f *fetcher) serve(c actor.Context, alone bool) {
-	now := time.Now()
-	for len(f.credits) > 0 && len(f.stock.runs) > 0 {
-		last := len(f.credits) - 1
-		free := f.credits[last]
-		f.credits[last] = nil
-		f.credits = f.credits[:last]
-		executor, ok := free.assign(f.stock.runs[0])
-		if !ok {
-			continue
-		}
-		free.assigned = now
-		f.stock.take()
-		switch {
-		case executor == nil:
-		case alone:
-			f.start(c, free, executor)
-		default:
-			c.Send(executor, lookMessage)
-		}
-	}
-}
-
-// lookAtStock hands back what nobody takes.
-func (f *fetcher) lookAtStock(c actor.Context) {
-	f.stock.watched = false
-	if len(f.stock.runs) == 0 {
-		return
-	}
-	if f.stock.idle() {
-		f.tree.handBack(f.stock.clear(), endingReturned)
-		return
-	}
-	f.stock.watched = true
-	f.tree.after(stockTime, c.Self(), &lookAtStock{})
 }
 
 // nudge ends a wait.
@@ -426,7 +367,7 @@ func (f *fetcher) nudge() {
 // is so at once.
 func (f *fetcher) stopWaiting(c actor.Context) {
 	f.lookout.close()
-	f.lookout = newLookout(f.tree.line, f.tree.config.Queues)
+	f.lookout = newLookout(f.line, f.config.Queues)
 	if f.token != "" && !f.calling {
 		f.lease(c, 0)
 	}
@@ -436,6 +377,6 @@ func (f *fetcher) stopWaiting(c actor.Context) {
 func (f *fetcher) known(keys []string) []string {
 	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
 		kind, ok := jobs.KindOfBlockKey(key)
-		return !ok || !f.tree.config.Registry.Handles(kind)
+		return !ok || !f.config.Registry.Handles(kind)
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -29,14 +28,14 @@ func (s *supervisor) stopHard() {
 		now := time.Now()
 		p := makePlan(now, 0, 0, 0, HandBack)
 		s.plan = &p
-		t.stopBegan.Store(now.UnixNano())
+		t.life.stopBegan.Store(now.UnixNano())
 		if s.crash == nil {
 			s.reason = "stopped without draining"
 		}
 	}
-	t.accepting.Store(false)
-	t.cancelling.Store(true)
-	t.setState(StateHandingBack)
+	t.life.accepting.Store(false)
+	t.life.cancelling.Store(true)
+	t.life.setState(StateHandingBack)
 	t.ledger.cancelAll(jobs.ErrStopping)
 }
 
@@ -52,7 +51,7 @@ func (s *supervisor) lastSteps() {
 	t := s.tree
 	t.finishing.Store(true)
 	t.line.hangUp()
-	limit := min(lastCalls, max(lastMoment/2, t.untilEnd()))
+	limit := min(lastCalls, max(lastMoment/2, t.life.untilEnd()))
 	if s.unsettled {
 		t.outside.await(limit)
 		s.settleAll()
@@ -72,21 +71,20 @@ func (t *tree) conclude(crash error, reason string, limit time.Duration) {
 			state = StateCrashed
 		}
 		deadline := time.Now().Add(limit)
-		t.setState(state)
+		t.life.setState(state)
 		t.news.flush(limit)
 		stuck, now := t.outside.await(time.Until(deadline)), time.Now()
 		report := &Stopped{Report{
 			Worker: t.worker, State: state, Reason: reason, Err: crash, Stuck: stuck,
-			StartedAt: t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.stopBegan.Load())),
+			StartedAt: t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.life.stopBegan.Load())),
 		}}
 		t.ledger.sum(&report.Report)
 		t.outcome = report
-		t.news.tell("the handler of the log", func() {
+		t.outside.briefly("the handler of the log", lastMoment, func() {
 			t.log.Info("worker stopped", "worker", t.worker, "report", &report.Report)
-		}, math.MaxInt)
-		t.news.flush(lastMoment)
+		})
+		t.outside.briefly("who asked for the stop", lastMoment, func() { t.door.close(report, t.status()) })
 		t.dispatch.close()
-		t.door.close(report, t.status())
 		close(t.done)
 		t.stopMu.Lock()
 		defer t.stopMu.Unlock()
@@ -129,11 +127,11 @@ func (t *tree) endAnyway() {
 	if len(who) == 0 {
 		who = []string{"an actor"}
 	}
-	t.accepting.Store(false)
-	t.cancelling.Store(true)
+	t.life.accepting.Store(false)
+	t.life.cancelling.Store(true)
 	t.ledger.cancelAll(jobs.ErrStopping)
 	t.line.hangUp()
-	t.stopBegan.CompareAndSwap(0, time.Now().UnixNano())
+	t.life.stopBegan.CompareAndSwap(0, time.Now().UnixNano())
 	crash := fmt.Errorf("the stop was held up by %s", strings.Join(who, ", "))
 	t.conclude(crash, "crashed: "+crash.Error(), lastMoment)
 }
@@ -193,8 +191,8 @@ func (s *supervisor) resolveLease(ctx context.Context) error {
 // way have vanished with their actors.
 func (s *supervisor) settleRest(ctx context.Context) error {
 	t, b := s.tree, s.settler
-	for _, slot := range s.roster.all() {
-		t.takeFrom(slot)
+	for _, slot := range t.roster.all() {
+		t.ledger.takeFrom(slot)
 	}
 	for ctx.Err() == nil {
 		if b.size() == 0 {
@@ -211,7 +209,7 @@ func (s *supervisor) settleRest(ctx context.Context) error {
 		request := b.request()
 		var results []backend.SettleResult
 		err := t.line.now(ctx, "settle", func(ctx context.Context) (err error) {
-			results, err = t.settle(ctx, request)
+			results, err = b.settle(ctx, request)
 			return err
 		})
 		if err == nil {
@@ -229,40 +227,4 @@ func (s *supervisor) shield() {
 	if fault := recover(); fault != nil {
 		s.tree.log.Error("the last step of a stop failed; this is an error in caddis", "panic", fault)
 	}
-}
-
-// rescue settles what lies in a slot without its executor.
-func (t *tree) rescue(s *slot) {
-	if r := t.takeFrom(s); r != nil {
-		t.system.Root.Send(t.settler, r)
-	}
-}
-
-// takeFrom takes what lies in a slot, and returns the run if it is now to be
-// brought to the store.
-func (t *tree) takeFrom(s *slot) *run {
-	r, left := s.rescue()
-	switch {
-	case r == nil:
-		return nil
-	case left: // claimed by rescue
-		r.cancel(jobs.ErrStopping)
-		r.settlement = r.released()
-	case r.lost.Load():
-		if r.claim() {
-			t.ledger.lost(r)
-		}
-		return nil
-	case !r.claim():
-		return nil
-	case r.result.Settlement.Outcome == 0: // had not begun
-		r.settlement = r.released()
-	default:
-		r.settlement = r.result.Settlement
-		if r.interrupted() {
-			r.ending = endingInterrupted
-		}
-	}
-	s.expect(r)
-	return r
 }

@@ -8,16 +8,24 @@ import "github.com/asynkron/protoactor-go/actor"
 // torn from a job that it runs, and an escalation reaches the supervisor as a
 // message instead of suspending the pool.
 type guard struct {
-	pool     *pool
-	inner    actor.Supervisor
-	failed   *actor.PID
-	children []*actor.PID
+	pool   *pool
+	inner  actor.Supervisor
+	failed *actor.PID
 }
 
 // open reports whether executors may be restarted.
 func (g *guard) open() bool { return !g.pool.ending.Load() && !g.pool.roster.isClosing() }
 
-func (g *guard) Children() []*actor.PID { return append([]*actor.PID(nil), g.children...) }
+// Children are those of now: others may have come since the failure.
+func (g *guard) Children() []*actor.PID {
+	var children []*actor.PID
+	for _, s := range g.pool.roster.all() {
+		if executor := s.servant(); executor != nil {
+			children = append(children, executor)
+		}
+	}
+	return children
+}
 
 func (g *guard) RestartChildren(pids ...*actor.PID) {
 	r := g.pool.roster
@@ -43,7 +51,7 @@ func (g *guard) ResumeChildren(pids ...*actor.PID) {
 }
 
 func (g *guard) StopChildren(pids ...*actor.PID) {
-	r, root := g.pool.roster, g.pool.tree.system.Root
+	r, root := g.pool.roster, g.pool.post.root
 	for _, pid := range pids {
 		if pid.Equal(g.failed) {
 			r.setSuspended(pid, false)
@@ -55,7 +63,6 @@ func (g *guard) StopChildren(pids ...*actor.PID) {
 }
 
 func (g *guard) EscalateFailure(reason, _ any) {
-	t := g.pool.tree
-	t.system.Root.Send(t.supervisor, &escalated{reason})
+	g.pool.post.send(g.pool.supervisor, &escalated{reason})
 	g.StopChildren(g.failed)
 }

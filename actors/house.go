@@ -19,6 +19,8 @@ type house struct {
 	// from is where in the worker's block keys the next sweep begins, which names
 	// backend.MaxSweepKeys at most.
 	from int
+	// keys are those of the worker's kinds.
+	keys []string
 	// all is set if no queue is to wait for its turn: at first, and after a failure, as
 	// nobody knows what was missed. visits are those of which something was heard.
 	all    bool
@@ -67,16 +69,16 @@ func (h *house) leave() {
 
 // keepHouse publishes the worker's record and sweeps queues.
 func (k *keeper) keepHouse(c actor.Context) {
-	t, self := k.tree, c.Self()
-	keys, record, known := k.blockKeys(), t.record(), k.house.known
+	self := c.Self()
+	keys, record, known := k.blockKeys(), k.record(), k.house.known
 	answer := &houseKept{by: k, first: k.house.visits}
 	if k.house.all {
-		answer.first = t.config.Queues
+		answer.first = k.config.Queues
 	}
 	k.house.visits = nil
 	k.calling = announcing
-	k.abort = t.line.call(t.dispatch.Schedule, k.calling, min(callTimeout, t.config.Lease/3), func(ctx context.Context) error {
-		announced, announceErr := t.config.Backend.Announce(ctx, record, t.config.Lease)
+	k.abort = k.line.call(k.line.dispatch.Schedule, k.calling, min(callTimeout, k.config.Lease/3), func(ctx context.Context) error {
+		announced, announceErr := k.line.store.Announce(ctx, record, k.config.Lease)
 		answer.vanished = map[string]bool{}
 		for _, gone := range announced.Vanished {
 			answer.vanished[gone.ID] = true
@@ -84,25 +86,25 @@ func (k *keeper) keepHouse(c actor.Context) {
 				answer.first = union(answer.first, gone.Queues)
 			}
 		}
-		answer.first = slices.DeleteFunc(slices.Clone(answer.first), func(queue string) bool { return !slices.Contains(t.config.Queues, queue) })
-		swept, sweepErr := t.config.Backend.Sweep(ctx, backend.SweepRequest{
-			Queues: t.config.Queues, First: answer.first, Duration: t.config.Lease, Keys: keys,
+		answer.first = slices.DeleteFunc(slices.Clone(answer.first), func(queue string) bool { return !slices.Contains(k.config.Queues, queue) })
+		swept, sweepErr := k.line.store.Sweep(ctx, backend.SweepRequest{
+			Queues: k.config.Queues, First: answer.first, Duration: k.config.Lease, Keys: keys,
 		})
 		if swept.Reclaimed > 0 {
-			t.log.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
+			k.config.Logger.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
 		}
 		answer.blocked = swept.Blocked
 		answer.next = soonest(announced.Next, swept.Next)
 		return errors.Join(announceErr, sweepErr)
 	}, func(err error) {
 		answer.err = err
-		t.system.Root.Send(self, answer)
+		k.post.send(self, answer)
 	})
 }
 
 func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 	if len(m.blocked) > 0 {
-		c.Send(k.tree.fetcher, &blockedKeys{m.blocked})
+		c.Send(k.fetcher, &blockedKeys{m.blocked})
 	}
 	if m.err != nil {
 		k.house.all = true
@@ -113,14 +115,14 @@ func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 	k.house.due, k.house.tries = false, tries{}
 	k.house.all, k.house.known = false, m.vanished
 	k.house.leave()
-	if wait := max(choreFloor, m.next+choreSlack); m.next > 0 && wait < k.tree.config.Lease/3 {
-		k.house.timer = k.tree.after(wait, c.Self(), &chore{})
+	if wait := max(choreFloor, m.next+choreSlack); m.next > 0 && wait < k.config.Lease/3 {
+		k.house.timer = k.post.after(wait, c.Self(), &chore{})
 	}
 }
 
 // blockKeys are the keys of the worker's kinds to ask for in this turn.
 func (k *keeper) blockKeys() []string {
-	all := k.tree.blockKeys
+	all := k.house.keys
 	n := min(len(all), backend.MaxSweepKeys)
 	keys := make([]string, 0, n)
 	for i := range n {

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -19,7 +20,17 @@ import (
 // fetcher. It goes on while the tree drains; told to drain itself, it signs the
 // worker off and ends.
 type keeper struct {
-	tree *tree
+	config  *Config
+	worker  string
+	started time.Time
+	status  func() Status
+	line    *line
+	ledger  *ledger
+	clock   *storeClock
+	life    *life
+	post    *post
+	bell    *progressBell
+	fetcher *actor.PID
 
 	leases, progress batches[*run]
 	house            house
@@ -74,13 +85,18 @@ const (
 
 func newKeeper(t *tree) *keeper {
 	const lease = 300 // about what queue, id and token take
-	return &keeper{
-		tree:   t,
+	k := &keeper{
 		house:  house{all: true},
+		config: &t.config, worker: t.worker, started: t.started, status: t.status, line: t.line, ledger: t.ledger,
+		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher,
 		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
 		progress: batches[*run]{count: renewCount, bytes: progressBytes,
 			weigh: func(r *run) int { return lease + len(r.newestProgress()) }},
 	}
+	for _, kind := range t.config.Registry.Kinds() {
+		k.house.keys = append(k.house.keys, jobs.BlockKey(kind))
+	}
+	return k
 }
 
 func (k *keeper) Receive(c actor.Context) {
@@ -96,10 +112,10 @@ func (k *keeper) Receive(c actor.Context) {
 	case *rested:
 		k.resting = false
 	case *progressMade:
-		k.tree.after(progressDelay, c.Self(), &saveProgress{})
+		k.post.after(progressDelay, c.Self(), &saveProgress{})
 		return
 	case *saveProgress:
-		k.tree.progressPending.Store(false)
+		k.bell.heard()
 		k.gatherProgress()
 	case *commanded:
 		k.command(m.Command)
@@ -123,7 +139,7 @@ func (k *keeper) Receive(c actor.Context) {
 		if k.calling != announcing {
 			k.hangUp()
 		}
-		k.tree.after(min(signOffTimeout, k.tree.untilEnd()/2), c.Self(), &hurry{})
+		k.post.after(min(signOffTimeout, k.life.untilEnd()/2), c.Self(), &hurry{})
 	case *hurry: // the farewell is not to wait any longer for a call
 		k.hangUp()
 	case *signedOff:
@@ -138,13 +154,12 @@ func (k *keeper) beat(c actor.Context) {
 	if k.draining {
 		return
 	}
-	t := k.tree
-	t.keeperPulse.Store(time.Now().UnixNano())
-	k.timer = t.after(t.config.Lease/3, c.Self(), &beat{})
-	k.leases.replace(t.renewable())
+	k.life.keeperPulse.Store(time.Now().UnixNano())
+	k.timer = k.post.after(k.config.Lease/3, c.Self(), &beat{})
+	k.leases.replace(k.ledger.renewable())
 	k.house.due = true
 	k.gatherProgress()
-	c.Send(t.fetcher, &blockedKeys{}) // its pulse
+	c.Send(k.fetcher, &blockedKeys{}) // its pulse
 }
 
 // leave hears and begins nothing more.
@@ -170,19 +185,19 @@ func (k *keeper) advance(c actor.Context) {
 		k.signOff(c)
 	case k.resting:
 	case k.leases.size() > 0:
-		k.renew(c, &k.leases, k.tree.config.Lease/3)
+		k.renew(c, &k.leases, k.config.Lease/3)
 	case k.house.due:
 		k.keepHouse(c)
 	case k.progress.size() > 0:
-		k.renew(c, &k.progress, k.tree.config.Lease/6)
+		k.renew(c, &k.progress, k.config.Lease/6)
 	}
 }
 
 // renew prolongs leases, or stores progress.
 func (k *keeper) renew(c actor.Context, what *batches[*run], within time.Duration) {
-	t, self := k.tree, c.Self()
-	batch, _ := what.next(t.line)
-	request := backend.RenewRequest{Worker: t.worker, Duration: t.config.Lease, Leases: make([]backend.Held, len(batch))}
+	self := c.Self()
+	batch, _ := what.next(k.line)
+	request := backend.RenewRequest{Worker: k.worker, Duration: k.config.Lease, Leases: make([]backend.Held, len(batch))}
 	for i, r := range batch {
 		request.Leases[i] = backend.Held{Queue: r.lease.Job.Queue, ID: r.lease.Job.ID, Token: r.lease.Token}
 		if what == &k.progress {
@@ -191,43 +206,42 @@ func (k *keeper) renew(c actor.Context, what *batches[*run], within time.Duratio
 	}
 	k.calling = "renew"
 	answer := &renewed{by: k, what: what}
-	k.abort = t.line.call(t.dispatch.Schedule, k.calling, min(callTimeout, within), func(ctx context.Context) (err error) {
-		answer.results, err = t.config.Backend.Renew(ctx, request)
+	k.abort = k.line.call(k.line.dispatch.Schedule, k.calling, min(callTimeout, within), func(ctx context.Context) (err error) {
+		answer.results, err = k.line.store.Renew(ctx, request)
 		if err == nil {
 			err = checkAnswers(len(answer.results), len(request.Leases))
 		}
 		return err
 	}, func(err error) {
 		answer.err = err
-		t.system.Root.Send(self, answer)
+		k.post.send(self, answer)
 	})
 }
 
 // renewed puts into effect what the store answered. Progress that it does not take
 // waits for the next beat, or for newer progress.
 func (k *keeper) renewed(c actor.Context, m *renewed) {
-	t := k.tree
 	if m.err != nil {
-		why, divided := m.what.failed(t.line, m.err)
+		why, divided := m.what.failed(k.line, m.err)
 		switch {
 		case m.what == &k.leases && !divided:
 			k.rest(c, m.what.tries.failures, m.err)
 		case m.what == &k.progress && why == faultOwn && len(m.what.sent) == 1:
 			m.what.answered()[0].progress = nil
-			t.log.Warn("the job store does not take the progress of a job; it is dropped", "error", m.err.Error())
+			k.config.Logger.Warn("the job store does not take the progress of a job; it is dropped", "error", m.err.Error())
 		case m.what == &k.progress && !divided:
 			k.rest(c, m.what.tries.failures, m.err)
 		}
 		return
 	}
-	until := t.clock.now().Add(t.config.Lease).UnixNano()
+	until := k.clock.now().Add(k.config.Lease).UnixNano()
 	for i, r := range m.what.answered() {
 		if m.what == &k.progress {
 			r.progress = nil
 		}
 		switch result := &m.results[i]; {
 		case result.Lost:
-			t.loseLease(r)
+			k.loseLease(r)
 			continue
 		case result.CancelRequested:
 			r.cancel(jobs.ErrCancelled)
@@ -239,18 +253,8 @@ func (k *keeper) renewed(c actor.Context, m *renewed) {
 // rest lets some time pass after a failure.
 func (k *keeper) rest(c actor.Context, failures int, err error) {
 	k.resting = true
-	pause := min(k.tree.line.pause(failures, err), k.tree.config.Lease/6)
-	k.tree.after(pause, c.Self(), &rested{})
-}
-
-func (k *keeper) gatherProgress() {
-	var runs []*run
-	for _, r := range k.tree.renewable() {
-		if r.newestProgress() != nil {
-			runs = append(runs, r)
-		}
-	}
-	k.progress.replace(runs)
+	pause := min(k.line.pause(failures, err), k.config.Lease/6)
+	k.post.after(pause, c.Self(), &rested{})
 }
 
 // command learns from the store about a job that is to be cancelled, or looks at a
@@ -264,7 +268,7 @@ func (k *keeper) command(command backend.Command) {
 	default:
 		return
 	}
-	for _, r := range k.tree.renewable() {
+	for _, r := range k.ledger.renewable() {
 		if r.lease.Job.ID == command.ID && r.lease.Job.Queue == command.Queue {
 			k.leases.add(r)
 		}
@@ -273,11 +277,11 @@ func (k *keeper) command(command backend.Command) {
 
 // listen hears commands until the keeper ends.
 func (k *keeper) listen(c actor.Context) {
-	t, self := k.tree, c.Self()
-	ctx, end := context.WithCancel(t.line.ctx)
+	self := c.Self()
+	ctx, end := context.WithCancel(k.line.ctx)
 	k.endListen = end
-	t.line.listen(ctx, func(command backend.Command) {
-		t.system.Root.Send(self, &commanded{command})
+	k.line.listen(ctx, func(command backend.Command) {
+		k.post.send(self, &commanded{command})
 	})
 }
 
@@ -287,48 +291,37 @@ func (k *keeper) signOff(c actor.Context) {
 		return
 	}
 	k.gone = true
-	t, self := k.tree, c.Self()
-	limit := max(time.Millisecond, min(signOffTimeout, t.untilEnd()))
-	t.line.call(t.dispatch.Schedule, "sign off", limit, func(ctx context.Context) error {
-		return t.config.Backend.SignOff(ctx, t.worker, t.config.Queues)
+	self := c.Self()
+	limit := max(time.Millisecond, min(signOffTimeout, k.life.untilEnd()))
+	k.line.call(k.line.dispatch.Schedule, "sign off", limit, func(ctx context.Context) error {
+		return k.line.store.SignOff(ctx, k.worker, k.config.Queues)
 	}, func(err error) {
 		if err != nil {
-			t.log.Debug("the worker's record stays until it expires", "error", err)
+			k.config.Logger.Debug("the worker's record stays until it expires", "error", err)
 		}
-		t.system.Root.Send(self, &signedOff{})
+		k.post.send(self, &signedOff{})
 	})
-}
-
-// newestProgress is what is to be stored of a run's progress; nil if there is nothing.
-// It takes it from the handler, so only the keeper calls it.
-func (r *run) newestProgress() []byte {
-	if work := r.work.Load(); work != nil {
-		if p := work.TakeProgress(); p != nil {
-			r.progress = p
-		}
-	}
-	return r.progress
-}
-
-// renewable lists the runs whose leases are to be renewed.
-func (t *tree) renewable() []*run {
-	runs := t.ledger.list()
-	kept := runs[:0]
-	for _, r := range runs {
-		if !r.lost.Load() {
-			kept = append(kept, r)
-		}
-	}
-	return kept
 }
 
 // loseLease ends a run whose job the store has given to somebody else. One that is
 // settled is left to the settler, which hears the same.
-func (t *tree) loseLease(r *run) {
+func (k *keeper) loseLease(r *run) {
 	if r.settled.Load() || r.lost.Swap(true) {
 		return
 	}
-	t.log.Warn("a lease was lost; the job may run twice", "queue", r.lease.Job.Queue,
+	k.config.Logger.Warn("a lease was lost; the job may run twice", "queue", r.lease.Job.Queue,
 		"id", r.lease.Job.ID, "kind", r.lease.Job.Kind)
 	r.cancel(jobs.ErrLeaseLost)
+}
+
+// record is what the worker publishes of itself.
+func (k *keeper) record() backend.WorkerInfo {
+	host, _ := os.Hostname()
+	status := k.status()
+	return backend.WorkerInfo{
+		ID: k.worker, Host: host, PID: os.Getpid(),
+		Queues: k.config.Queues, Kinds: k.config.Registry.Kinds(),
+		Concurrency: status.Concurrency, Running: status.Running,
+		State: string(status.State), StartedAt: k.started,
+	}
 }

@@ -3,7 +3,9 @@ package actors
 import (
 	"sync"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
 )
 
 // ledger lists every run from the moment its lease arrives until the store has
@@ -100,6 +102,18 @@ func (l *ledger) list() []*run {
 	return runs
 }
 
+// renewable lists the runs whose leases are to be renewed.
+func (l *ledger) renewable() []*run {
+	runs := l.list()
+	kept := runs[:0]
+	for _, r := range runs {
+		if !r.lost.Load() {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
 // size returns how many runs there are, and how many of them are settled.
 func (l *ledger) size() (all, settled int) {
 	l.mu.Lock()
@@ -138,4 +152,40 @@ func (l *ledger) sum(report *Report) {
 		report.Unconfirmed++
 		report.UnconfirmedJobs = append(report.UnconfirmedJobs, r.ref())
 	}
+}
+
+// rescue settles what lies in a slot without its executor.
+func (l *ledger) rescue(s *slot, post *post, settler *actor.PID) {
+	if r := l.takeFrom(s); r != nil {
+		post.send(settler, r)
+	}
+}
+
+// takeFrom takes what lies in a slot, and returns the run if it is now to be
+// brought to the store.
+func (l *ledger) takeFrom(s *slot) *run {
+	r, left := s.rescue()
+	switch {
+	case r == nil:
+		return nil
+	case left: // claimed by rescue
+		r.cancel(jobs.ErrStopping)
+		r.settlement = r.released()
+	case r.lost.Load():
+		if r.claim() {
+			l.lost(r)
+		}
+		return nil
+	case !r.claim():
+		return nil
+	case r.result.Settlement.Outcome == 0: // had not begun
+		r.settlement = r.released()
+	default:
+		r.settlement = r.result.Settlement
+		if r.interrupted() {
+			r.ending = endingInterrupted
+		}
+	}
+	s.expect(r)
+	return r
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +57,7 @@ func (l *line) call(schedule func(func()), op string, timeout time.Duration,
 				err = l.panicked(op, value)
 			}
 			cancel()
+			err = sound(err)
 			l.heard(op, err)
 			answer(err)
 			l.outside.leave(v)
@@ -80,7 +80,7 @@ func (l *line) now(ctx context.Context, op string, ask func(context.Context) err
 			if value := recover(); value != nil {
 				err = l.panicked(op, value)
 			}
-			done <- err
+			done <- sound(err)
 			l.outside.leave(v)
 		}()
 		err = ask(ctx)
@@ -106,7 +106,7 @@ func (l *line) listen(ctx context.Context, deliver func(backend.Command)) {
 		defer l.outside.leave(v)
 		for failures := 0; ; failures++ {
 			began := time.Now()
-			err := l.hear(ctx, deliver)
+			err := sound(l.hear(ctx, deliver))
 			if ctx.Err() != nil || errors.Is(err, backend.ErrClosed) {
 				return
 			}
@@ -148,6 +148,21 @@ func (l *line) panicked(op string, value any) error {
 	return fmt.Errorf("%s: the job store panicked: %w", op, fault)
 }
 
+// sound returns err, or another error in place of one whose methods panic.
+func sound(err error) (same error) {
+	if err == nil {
+		return nil
+	}
+	defer func() {
+		if recover() != nil {
+			same = fmt.Errorf("an error of type %T whose methods panic", err)
+		}
+	}()
+	_ = err.Error()
+	_ = errors.Is(err, errGoexit)
+	return err
+}
+
 // heard notes how a call ended.
 func (l *line) heard(op string, err error) {
 	switch {
@@ -177,7 +192,7 @@ func (t *tries) patience() time.Duration { return callTimeout << min(t.failures,
 type fault uint8
 
 const (
-	// faultAway is the store's: it answers nobody, or is full. The call is repeated
+	// faultAway is the store's: it answers nobody, lets nobody in, or is full. The call is repeated
 	// as it is.
 	faultAway fault = iota
 	// faultOwn is the call's: the store refuses it, or answers others meanwhile. It
@@ -195,7 +210,7 @@ func (l *line) failed(t *tries, err error) fault {
 	switch {
 	case errors.Is(err, backend.ErrRejected):
 		return faultOwn
-	case errors.Is(err, backend.ErrFull), errors.Is(err, backend.ErrClosed), l.answers.Load() == t.answers:
+	case errors.Is(err, backend.ErrFull), errors.Is(err, backend.ErrDenied), errors.Is(err, backend.ErrClosed), l.answers.Load() == t.answers:
 		return faultAway
 	case tookTooLong(err), t.failures >= tolerance:
 		return faultOwn
@@ -216,99 +231,4 @@ func (l *line) pause(failures int, err error) time.Duration {
 		return idleWait
 	}
 	return l.retry.Delay(failures)
-}
-
-// outage is what is known of the calls that fail. One that goes on, or that comes and
-// goes, is one line in the log.
-type outage struct {
-	down atomic.Bool // spares the lock while all is well
-
-	mu      sync.Mutex
-	failing map[string]error // the last error of each verb that fails
-	last    error
-	said    bool
-	lines   rarely
-	// faults are panics, deaf is said of commands that are not heard.
-	faults, deaf rarely
-}
-
-func (o *outage) note(log *slog.Logger, op string, err error) {
-	o.mu.Lock()
-	if o.failing == nil {
-		o.failing = map[string]error{}
-	}
-	o.failing[op], o.last = err, err
-	began := !o.down.Swap(true)
-	missed, say := 0, false
-	if began {
-		missed, say = o.lines.may(time.Now())
-	}
-	o.said = o.said || say
-	o.mu.Unlock()
-	if !say {
-		return
-	}
-	text := "the job store does not answer; running jobs go on and settlements are kept"
-	if errors.Is(err, backend.ErrRejected) {
-		text = "the job store refuses a call; it is repeated"
-	}
-	if missed > 0 {
-		text = "the job store fails now and then"
-	}
-	log.Warn(text, "op", op, "error", err.Error(), "missed", missed)
-}
-
-func (o *outage) over(log *slog.Logger, op string) {
-	if !o.down.Load() {
-		return
-	}
-	o.mu.Lock()
-	delete(o.failing, op)
-	well := len(o.failing) == 0
-	say := well && o.said
-	if well {
-		o.down.Store(false)
-		o.last, o.said = nil, false
-	}
-	o.mu.Unlock()
-	if say {
-		log.Info("the job store answers again", "op", op)
-	}
-}
-
-// text is what the last failure said; empty while the store answers.
-func (o *outage) text() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.last == nil {
-		return ""
-	}
-	return o.last.Error()
-}
-
-// rarely keeps the same line of a log from being written more than once a second, and
-// the rarer the longer it goes on, once a minute at last.
-type rarely struct {
-	mu     sync.Mutex
-	next   time.Time
-	gap    time.Duration
-	missed int
-}
-
-// may reports whether to write the line, and how many were not written since the last.
-func (r *rarely) may(now time.Time) (missed int, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if now.Before(r.next) {
-		r.missed++
-		return 0, false
-	}
-	if r.gap == 0 || now.Sub(r.next) > 10*time.Second {
-		r.gap = time.Second
-	} else {
-		r.gap = min(2*r.gap, time.Minute)
-	}
-	missed, r.missed = r.missed, 0
-	r.next = now.Add(r.gap)
-	return missed, true
 }

@@ -111,7 +111,9 @@ func TestASettlementThatTheStoreRefusesFailsItsAttemptAndKeepsNoOtherUnconfirmed
 					}
 					return 10
 				}), concurrency(50))
-				pause(time.Minute)
+				pause(10 * time.Second)
+				require.EqualValues(t, 49, r.counts()[backend.StateCompleted], "the others do not wait for it")
+				pause(3 * time.Minute)
 
 				require.EqualValues(t, 49, r.counts()[backend.StateCompleted])
 				require.Equal(t, backend.StateDead, r.job("17").State)

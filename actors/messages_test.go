@@ -192,7 +192,7 @@ func TestTheUsersActorSystemSurvivesTheWorker(t *testing.T) {
 		}))
 		for range 3 {
 			r.start(func(context.Context, *jobs.Job[task]) error { panic("at the disco") })
-			r.enqueue(2, jobs.MaxAttempts(1))
+			r.enqueue(2, jobs.MaxAttempts(1), jobs.ReplaceFinished())
 			synctest.Wait()
 			r.stop(actors.Stop{})
 			answer, err := r.system.Root.RequestFuture(echo, "alive", time.Second).Result()

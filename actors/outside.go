@@ -60,6 +60,19 @@ func (o *outside) run(whose string, within time.Duration, f func()) (fault *jobs
 	return nil
 }
 
+// briefly is run in a goroutine that is waited for as long as within.
+func (o *outside) briefly(whose string, within time.Duration, f func()) {
+	back := make(chan struct{})
+	go func() {
+		defer close(back)
+		o.run(whose, within, f)
+	}()
+	select {
+	case <-back:
+	case <-time.After(within):
+	}
+}
+
 // overdue names those who should be back, and counts the calls to the store among
 // them.
 func (o *outside) overdue(now time.Time) (names []string, calls int) {

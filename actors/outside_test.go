@@ -216,3 +216,34 @@ func (r *rig) enqueueMore(from, to int) {
 	_, err := r.client.EnqueueMany(context.Background(), items...)
 	require.NoError(r.t, err)
 }
+
+// badError is an error whose methods panic, as those of a typed nil do.
+type badError struct{}
+
+func (*badError) Error() string { panic("an error with a fault") }
+
+func TestAnErrorWhoseMethodsPanicIsAnError(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newStore(t)
+		for _, verb := range []string{"lease", "settle", "renew", "sweep", "listen", "waiter"} {
+			r.faulty.on(first(2, func(context.Context, func() error) error { return &badError{} }), verb)
+		}
+		r.enqueue(3)
+		r.start(func(context.Context, *jobs.Job[task]) error { return &badError{} })
+		pause(time.Minute)
+		report := r.stop(actors.Stop{})
+		require.Equal(t, actors.StateStopped, report.State)
+		require.GreaterOrEqual(t, report.Retried, 3)
+	})
+}
+
+func TestASubscriberToDeadLettersThatPanicsDoesNotEndTheProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, noop)
+		synctest.Wait()
+		r.system.EventStream.Subscribe(func(any) { panic("at a letter") })
+		gone := actor.NewPID(r.system.Address(), "gone")
+		r.system.Root.Send(r.worker.PID(), &actor.MessageEnvelope{Message: &actors.Stop{}, Sender: gone})
+		require.Equal(t, actors.StateStopped, r.report().State)
+	})
+}

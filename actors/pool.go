@@ -2,10 +2,12 @@ package actors
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/caddis-go/caddis/jobs"
 )
 
 // pool owns the executors, one for each slot, and applies the user's supervision
@@ -16,8 +18,17 @@ import (
 // ends after the last of them. It tells the supervisor when its strategy
 // escalates.
 type pool struct {
-	tree   *tree
-	roster *roster
+	roster   *roster
+	ledger   *ledger
+	outside  *outside
+	post     *post
+	retry    jobs.Exponential
+	log      *slog.Logger
+	strategy actor.SupervisorStrategy
+	// executor is what all executors begin as.
+	executor                     executor
+	fetcher, settler, supervisor *actor.PID
+
 	// ending is set when the pool itself is stopped or restarted. An executor that
 	// is spawned then would never be told to stop, and one that is restarted would
 	// forget that it was.
@@ -60,7 +71,7 @@ func (p *pool) Receive(c actor.Context) {
 		p.resize(c, m.concurrency)
 	case *abandon:
 		for _, s := range p.roster.all() {
-			p.tree.rescue(s)
+			p.ledger.rescue(s, p.post, p.settler)
 		}
 		for _, child := range c.Children() {
 			c.Send(child, lookMessage)
@@ -72,16 +83,15 @@ func (p *pool) Receive(c actor.Context) {
 }
 
 func (p *pool) spawn(c actor.Context, s *slot) {
-	t := p.tree
 	if s.servant() != nil {
 		return
 	}
 	if s.relay.dispatcher == nil {
-		s.relay.dispatcher = t.dispatch
+		s.relay.dispatcher = p.counsel.dispatch
 	}
-	props := t.props(func() actor.Actor { return &executor{tree: t, slot: s} }, actor.WithDispatcher(&s.relay))
-	if _, err := c.SpawnNamed(props, s.name()); err != nil {
-		t.after(t.config.retry.Delay(1), c.Self(), &respawn{s})
+	begin := func() actor.Actor { return p.executor.forSlot(s) }
+	if _, err := c.SpawnNamed(props(&s.relay, begin), s.name()); err != nil {
+		p.post.after(p.retry.Delay(1), c.Self(), &respawn{s})
 	}
 }
 
@@ -118,7 +128,7 @@ func (p *pool) terminated(c actor.Context, who *actor.PID) {
 	if s := p.roster.servedBy(who); s != nil && !p.roster.dismiss(s) {
 		p.roster.replaced++
 		p.roster.retain(s)
-		p.tree.after(p.tree.config.retry.Delay(p.roster.replaced), c.Self(), &respawn{s})
+		p.post.after(p.retry.Delay(p.roster.replaced), c.Self(), &respawn{s})
 	}
 }
 
@@ -143,33 +153,32 @@ func (p *pool) resize(c actor.Context, n int) {
 			c.Send(executor, lookMessage)
 		}
 	}
-	c.Send(p.tree.fetcher, &fewer{})
+	c.Send(p.fetcher, &fewer{})
 }
 
 // HandleFailure gives a failed executor to the user's strategy. It does not wait for
 // what that decides: a strategy that blocks keeps its own executors, and not the pool.
 func (p *pool) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, child *actor.PID,
 	statistics *actor.RestartStatistics, reason, message any) {
-	t := p.tree
-	g := &guard{pool: p, inner: supervisor, failed: child, children: append([]*actor.PID(nil), supervisor.Children()...)}
+	g := &guard{pool: p, inner: supervisor, failed: child}
 	p.roster.setSuspended(child, true)
 	if !g.open() {
 		g.StopChildren(child)
 		return
 	}
 	if _, panicked := reason.(*JobPanic); !panicked {
-		t.log.Error("an executor failed; this is an error in caddis", "executor", child.Id, "reason", fmt.Sprint(reason))
+		p.log.Error("an executor failed; this is an error in caddis", "executor", child.Id, "reason", fmt.Sprint(reason))
 	}
 	p.counsel.add(func() {
 		if !g.open() {
 			g.StopChildren(child)
 			return
 		}
-		fault := t.outside.run("the supervision strategy", newsTime, func() {
-			t.config.Strategy.HandleFailure(system, g, child, statistics, reason, withoutPayload(message))
+		fault := p.outside.run("the supervision strategy", newsTime, func() {
+			p.strategy.HandleFailure(system, g, child, statistics, reason, withoutPayload(message))
 		})
 		if fault != nil {
-			t.log.Error("the supervision strategy panicked; the executor is restarted", "panic", fault.Error())
+			p.log.Error("the supervision strategy panicked; the executor is restarted", "panic", fault.Error())
 			g.RestartChildren(child)
 		}
 	}, math.MaxInt)

@@ -28,7 +28,7 @@ func (r *relay) Schedule(mailbox func()) {
 		return
 	}
 	r.mu.Unlock()
-	r.dispatcher.Schedule(func() { r.turns(mailbox, nil) })
+	r.dispatcher.schedule(turn{relay: r, f: mailbox})
 }
 
 // begin has work done after the actor's turn, or elsewhere if this turn has begun
@@ -41,7 +41,7 @@ func (r *relay) begin(work func()) {
 	}
 	r.mu.Unlock()
 	if !first {
-		r.dispatcher.Schedule(func() { r.turns(nil, work) })
+		r.dispatcher.schedule(turn{relay: r, work: work})
 	}
 }
 

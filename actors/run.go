@@ -36,9 +36,11 @@ type run struct {
 	// renewedUntil is when the lease expires since its last renewal, in Unix
 	// nanoseconds of the store's clock.
 	renewedUntil atomic.Int64
-	// sentBefore and refused are the settler's: whether the settlement may have been
-	// applied by a commit that was not answered, and whether it was refused once.
+	// sentBefore, refused and failures are the settler's: whether the settlement may
+	// have been applied by a commit that was not answered, whether it was refused once,
+	// and how often it failed alone.
 	sentBefore, refused bool
+	failures            int
 	// lost is set when the store said that the lease is somebody else's.
 	lost atomic.Bool
 }
@@ -93,34 +95,48 @@ func (r *run) released() backend.Settlement {
 	}
 }
 
+// workshop is what executors need to run jobs.
+type workshop struct {
+	worker   string
+	registry *jobs.Registry
+	store    backend.Backend
+	clock    *storeClock
+	now      func() time.Time // the clock's
+	life     *life
+	bell     *progressBell
+	// context is the parent of all handlers' contexts. It carries values and is never
+	// cancelled.
+	context context.Context
+}
+
 // execute runs the job in the calling goroutine and calls returned exactly once,
 // with the result set.
-func (r *run) execute(t *tree, returned func()) {
+func (r *run) execute(w *workshop, returned func()) {
 	if r.lost.Load() {
 		returned()
 		return
 	}
-	if !t.clock.now().Before(r.lease.ExpiresAt) {
+	if !w.clock.now().Before(r.lease.ExpiresAt) {
 		// The process slept. Whose the job is, the store says when it is given back.
 		r.result.Settlement = r.released()
 		returned()
 		return
 	}
-	work, refusal := t.config.Registry.Begin(r.lease, t.clock.now(), t.worker)
+	work, refusal := w.registry.Begin(r.lease, w.clock.now(), w.worker)
 	if work == nil {
 		r.result.Settlement = *refusal
 		returned()
 		return
 	}
-	ctx, cancel := context.WithCancelCause(t.handlerContext)
+	ctx, cancel := context.WithCancelCause(w.context)
 	r.stop.Store(&cancel)
 	r.work.Store(work)
-	work.Store(t.config.Backend)
-	work.OnProgress(t.progressed)
+	work.Store(w.store)
+	work.OnProgress(w.bell.ring)
 	if r.lost.Load() {
 		cancel(jobs.ErrLeaseLost)
 	}
-	if t.cancelling.Load() {
+	if w.life.cancelling.Load() {
 		cancel(jobs.ErrStopping)
 	}
 	var limit *time.Timer
@@ -128,7 +144,7 @@ func (r *run) execute(t *tree, returned func()) {
 		limit = time.AfterFunc(d, func() { cancel(work.TimeoutCause()) })
 	}
 	r.started.Store(true)
-	work.Do(ctx, t.clock.now, func(result jobs.Result) {
+	work.Do(ctx, w.now, func(result jobs.Result) {
 		if limit != nil {
 			limit.Stop()
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/caddis-go/caddis/backend"
@@ -19,7 +20,14 @@ import (
 // when nothing is left to confirm; giveUp makes it end at once. It is the same value
 // after a restart, and what it has in hand is still there.
 type settler struct {
-	tree  *tree
+	worker string
+	line   *line
+	ledger *ledger
+	news   *news
+	clock  *storeClock
+	post   *post
+	log    *slog.Logger
+
 	relay relay
 	batches[*run]
 
@@ -35,14 +43,19 @@ const (
 	commitCount = 2000
 	commitBytes = 512 << 10
 	// setAsideAfter is how often a settlement may fail alone before the others go
-	// first, heavyWeight what makes its size the likely reason.
+	// first. Where its size is the likely reason, from heavyWeight on, it is given up
+	// after giveUpAfter: a part of the store may be away for as long as that takes.
 	setAsideAfter = 6
+	giveUpAfter   = 100
 	heavyWeight   = 64 << 10
 )
 
 func newSettler(t *tree) *settler {
-	return &settler{tree: t, relay: relay{dispatcher: t.dispatch},
-		batches: batches[*run]{count: commitCount, bytes: commitBytes, weigh: (*run).settlementWeight}}
+	return &settler{
+		worker: t.worker, line: t.line, ledger: t.ledger, news: t.news, clock: t.clock, post: t.post, log: t.log,
+		relay:   relay{dispatcher: t.dispatch},
+		batches: batches[*run]{count: commitCount, bytes: commitBytes, weigh: (*run).settlementWeight},
+	}
 }
 
 type committed struct {
@@ -99,28 +112,28 @@ func (s *settler) advance(c actor.Context) {
 }
 
 func (s *settler) commit(c actor.Context) {
-	t, self := s.tree, c.Self()
+	self := c.Self()
 	request := s.request()
 	s.calling = true
 	answer := &committed{call: request.Call}
-	t.line.call(s.relay.begin, "settle", s.tries.patience(), func(ctx context.Context) (err error) {
-		answer.results, err = t.settle(ctx, request)
+	s.line.call(s.relay.begin, "settle", s.tries.patience(), func(ctx context.Context) (err error) {
+		answer.results, err = s.settle(ctx, request)
 		return err
 	}, func(err error) {
 		answer.err = err
 		s.relay.arm()
-		t.system.Root.Send(self, answer)
+		s.post.send(self, answer)
 	})
 }
 
 // request is the commit to make: the one that was not answered, or the next.
 func (s *settler) request() backend.SettleRequest {
-	batch, fresh := s.next(s.tree.line)
+	batch, fresh := s.next(s.line)
 	if fresh {
 		s.call++
 	}
 	request := backend.SettleRequest{
-		Worker: s.tree.worker, Call: s.call, Settlements: make([]backend.Settlement, len(batch)),
+		Worker: s.worker, Call: s.call, Settlements: make([]backend.Settlement, len(batch)),
 	}
 	for i, r := range batch {
 		request.Settlements[i] = r.settlement
@@ -129,8 +142,8 @@ func (s *settler) request() backend.SettleRequest {
 }
 
 // settle is the call of a commit.
-func (t *tree) settle(ctx context.Context, request backend.SettleRequest) ([]backend.SettleResult, error) {
-	results, err := t.config.Backend.Settle(ctx, request)
+func (s *settler) settle(ctx context.Context, request backend.SettleRequest) ([]backend.SettleResult, error) {
+	results, err := s.line.store.Settle(ctx, request)
 	if err == nil {
 		err = checkAnswers(len(results), len(request.Settlements))
 	}
@@ -157,7 +170,7 @@ func (s *settler) committed(c actor.Context, m *committed) {
 		s.advance(c)
 		return
 	}
-	s.tree.after(s.tree.line.pause(s.tries.failures, m.err), c.Self(), &commitAgain{s.call})
+	s.post.after(s.line.pause(s.tries.failures, m.err), c.Self(), &commitAgain{s.call})
 }
 
 // confirmed closes the runs that the store has answered for and returns them. A
@@ -169,13 +182,14 @@ func (s *settler) confirmed(results []backend.SettleResult) []*run {
 		if result.Err != nil && s.refused(r, result.Err) {
 			continue
 		}
-		if result.Stale && r.sentBefore && s.tree.clock.now().Before(r.heldUntil()) {
+		if result.Stale && r.sentBefore && s.clock.now().Before(r.heldUntil()) {
 			result.Stale = false // nobody else could take the job: it was the earlier commit
 		}
 		runs[n], results[n] = r, result
 		n++
 	}
-	s.tree.settled(runs[:n], results[:n])
+	s.ledger.settled(runs[:n], results[:n])
+	s.news.ended(runs[:n], results[:n])
 	return runs[:n]
 }
 
@@ -183,7 +197,7 @@ func (s *settler) confirmed(results []backend.SettleResult) []*run {
 // and whether another one is to be made at once.
 func (s *settler) failed(err error) (runs []*run, next bool) {
 	batch := s.sent
-	why, divided := s.batches.failed(s.tree.line, err)
+	why, divided := s.batches.failed(s.line, err)
 	if why == faultAway {
 		return nil, false
 	}
@@ -193,11 +207,12 @@ func (s *settler) failed(err error) (runs []*run, next bool) {
 	if divided {
 		return nil, true
 	}
-	often := s.tries.failures >= setAsideAfter
-	switch r := batch[0]; {
-	case errors.Is(err, backend.ErrRejected), often && r.settlementWeight() > heavyWeight:
+	r := batch[0]
+	r.failures++
+	switch {
+	case errors.Is(err, backend.ErrRejected), r.failures >= giveUpAfter && r.settlementWeight() > heavyWeight:
 		return s.confirmed([]backend.SettleResult{{Err: err}}), true
-	case often && len(s.waiting) > 0:
+	case s.tries.failures >= setAsideAfter && len(s.waiting) > 0:
 		s.putBack()
 		return nil, true
 	}
@@ -211,11 +226,11 @@ func (s *settler) refused(r *run, err error) bool {
 	if work == nil || r.refused || r.settlement.Outcome == backend.OutcomeReleased {
 		return false
 	}
-	s.tree.log.Error("the job store does not take what became of a job; the attempt has failed", "job", work.Info(),
+	s.log.Error("the job store does not take what became of a job; the attempt has failed", "job", work.Info(),
 		"outcome", r.settlement.Outcome.String(), "error", err)
 	r.refused = true
 	took := r.result.Took
-	r.result = work.Refused(fmt.Errorf("the job store refused that the job ended as %v: %w", r.settlement.Outcome, err), s.tree.clock.now())
+	r.result = work.Refused(fmt.Errorf("the job store refused that the job ended as %v: %w", r.settlement.Outcome, err), s.clock.now())
 	r.result.Took = took
 	r.settlement = r.result.Settlement
 	s.add(r)

@@ -41,8 +41,7 @@ func (s State) Stopping() bool {
 func (s State) Final() bool { return s == StateStopped || s == StateCrashed }
 
 // StateChanged is published on the EventStream of the actor system at each
-// change. Subscribers run in the publishing actor: they must be quick and must
-// not panic.
+// change, by a goroutine that no actor waits for. Subscribe is the way to hear of it.
 type StateChanged struct {
 	// PID is the worker's, Worker its id.
 	PID      *actor.PID

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -23,10 +24,10 @@ import (
 // the keeper, which has renewed the leases until here, signs the worker off.
 type supervisor struct {
 	tree    *tree
-	roster  *roster
 	fetcher *fetcher
 	settler *settler
-	counsel *series
+	// pool makes the pool.
+	pool func() actor.Actor
 
 	plan  *plan // of the stop; nil until it begins
 	timer *time.Timer
@@ -41,6 +42,27 @@ type supervisor struct {
 	endAt  time.Time
 	reason string
 	crash  error
+}
+
+// newSupervisor makes the supervisor of a tree. handlers is the parent of all handlers'
+// contexts.
+func newSupervisor(t *tree, handlers context.Context) *supervisor {
+	shop := &workshop{
+		worker: t.worker, registry: t.config.Registry, store: t.config.Backend,
+		clock: t.clock, now: t.clock.now, life: t.life, bell: t.bell, context: handlers,
+	}
+	counsel := &series{dispatch: t.dispatch}
+	return &supervisor{
+		tree: t, alive: map[string]bool{}, fetcher: newFetcher(t), settler: newSettler(t),
+		pool: func() actor.Actor {
+			return &pool{
+				roster: t.roster, ledger: t.ledger, outside: t.outside, post: t.post, retry: t.config.retry, log: t.log,
+				strategy: t.config.Strategy, counsel: counsel,
+				executor: executor{life: t.life, workshop: shop, ledger: t.ledger, post: t.post, fetcher: t.fetcher, settler: t.settler},
+				fetcher:  t.fetcher, settler: t.settler, supervisor: t.supervisor,
+			}
+		},
+	}
 }
 
 // lastMoment is what the parts are given to end in even if the grace is over.
@@ -99,32 +121,29 @@ func (s *supervisor) noteFault() {
 
 func (s *supervisor) start(c actor.Context) {
 	t := s.tree
-	t.supervisor = c.Self()
-	child := func(name string, producer func() actor.Actor, options ...actor.PropsOption) *actor.PID {
-		pid, err := c.SpawnNamed(t.props(producer, options...), name)
-		if err != nil {
-			panic(fmt.Errorf("spawn %s: %w", name, err))
+	begin := func(pid *actor.PID, dispatch actor.Dispatcher, producer func() actor.Actor) {
+		if _, err := c.SpawnNamed(props(dispatch, producer), executorName(pid)); err != nil {
+			panic(fmt.Errorf("spawn %s: %w", executorName(pid), err))
 		}
 		s.alive[pid.Id] = true
-		return pid
 	}
-	t.settler = child("settler", func() actor.Actor { return s.settler }, actor.WithDispatcher(&s.settler.relay))
-	t.fetcher = child("fetcher", func() actor.Actor { return s.fetcher }, actor.WithDispatcher(&s.fetcher.relay))
-	t.keeper = child("keeper", func() actor.Actor { return newKeeper(t) })
-	t.accepting.Store(true)
-	t.pool = child("pool", func() actor.Actor { return &pool{tree: t, roster: s.roster, counsel: s.counsel} })
-	t.setState(StateRunning)
+	begin(t.settler, &s.settler.relay, func() actor.Actor { return s.settler })
+	begin(t.fetcher, &s.fetcher.relay, func() actor.Actor { return s.fetcher })
+	begin(t.keeper, t.dispatch, func() actor.Actor { return newKeeper(t) })
+	t.life.accepting.Store(true)
+	begin(t.pool, t.dispatch, s.pool)
+	t.life.setState(StateRunning)
 }
 
 // quiet sends an order to the fetcher and changes the state, where that is
 // possible.
 func (s *supervisor) quiet(c actor.Context, order any, from, to State) {
-	if s.tree.state() != from {
+	if s.tree.life.state() != from {
 		return
 	}
-	s.tree.accepting.Store(to == StateRunning)
+	s.tree.life.accepting.Store(to == StateRunning)
 	c.Send(s.tree.fetcher, order)
-	s.tree.setState(to)
+	s.tree.life.setState(to)
 }
 
 func (s *supervisor) resize(c actor.Context, concurrency int) error {
@@ -132,7 +151,7 @@ func (s *supervisor) resize(c actor.Context, concurrency int) error {
 	case concurrency < 1 || concurrency > maxConcurrency:
 		return fmt.Errorf("concurrency %d: it goes from 1 to %d", concurrency, maxConcurrency)
 	case s.plan != nil:
-		return fmt.Errorf("the worker is %s", s.tree.state())
+		return fmt.Errorf("the worker is %s", s.tree.life.state())
 	}
 	c.Send(s.tree.pool, &resize{concurrency})
 	return nil
@@ -150,16 +169,16 @@ func (s *supervisor) stop(c actor.Context, m *Stop, reason string) {
 	p := makePlan(now, grace, config.CancelTime, config.HandBackTime, m.Urgency)
 	if s.plan == nil {
 		s.plan, s.reason = &p, reason
-		t.stopBegan.Store(now.UnixNano())
-		t.accepting.Store(false)
-		t.setState(StateDraining)
+		t.life.stopBegan.Store(now.UnixNano())
+		t.life.accepting.Store(false)
+		t.life.setState(StateDraining)
 		c.Poison(t.fetcher)
 		c.Poison(t.pool)
 	} else {
 		p = s.plan.shorten(p)
 		s.plan = &p
 	}
-	t.stopBy.Store(p.end.UnixNano())
+	t.life.stopBy.Store(p.end.UnixNano())
 	t.endBy(p.end)
 	s.step(c)
 	s.cascade(c)
@@ -172,12 +191,12 @@ func (s *supervisor) step(c actor.Context) {
 	}
 	t := s.tree
 	state, over, next := s.plan.due(time.Now())
-	if state != StateDraining && !t.cancelling.Swap(true) {
-		t.setState(StateCancelling)
+	if state != StateDraining && !t.life.cancelling.Swap(true) {
+		t.life.setState(StateCancelling)
 		t.ledger.cancelAll(jobs.ErrStopping)
 	}
-	if state == StateHandingBack && t.state() != StateHandingBack {
-		t.setState(StateHandingBack)
+	if state == StateHandingBack && t.life.state() != StateHandingBack {
+		t.life.setState(StateHandingBack)
 		c.Send(t.pool, &abandon{})
 	}
 	if over && s.gaveUp {
@@ -197,7 +216,7 @@ func (s *supervisor) step(c actor.Context) {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.timer = t.after(time.Until(next), c.Self(), &stepDue{})
+	s.timer = t.post.after(time.Until(next), c.Self(), &stepDue{})
 }
 
 // ended notes that a part has ended and goes on with the cascade.
@@ -234,10 +253,10 @@ func (s *supervisor) cascade(c actor.Context) {
 	switch {
 	case s.alive[t.pool.Id]:
 	case s.alive[t.fetcher.Id]:
-		t.after(lastLease, t.fetcher, &lastOrder{})
+		t.post.after(lastLease, t.fetcher, &lastOrder{})
 	case s.alive[t.settler.Id]:
-		for _, slot := range s.roster.all() {
-			t.rescue(slot) // what lies in slots whose executors were stopped
+		for _, slot := range t.roster.all() {
+			t.ledger.rescue(slot, t.post, t.settler) // what lies in slots whose executors were stopped
 		}
 		c.Poison(t.settler)
 	case s.alive[t.keeper.Id]:
@@ -278,5 +297,5 @@ func (s *supervisor) HandleFailure(_ *actor.ActorSystem, library actor.Superviso
 		return
 	}
 	library.StopChildren(child)
-	t.system.Root.Send(t.supervisor, &escalated{fmt.Errorf("the %s failed: %v", executorName(child), reason)})
+	t.post.send(t.supervisor, &escalated{fmt.Errorf("the %s failed: %v", executorName(child), reason)})
 }

@@ -30,26 +30,9 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 		return nil, err
 	}
 	config.Registry.Freeze()
+	config.warnOfUnserved()
 
-	t := &tree{
-		config: config, worker: rand.Text(), system: system,
-		dispatch: newDispatcher(), ledger: newLedger(), roster: newRoster(config.Concurrency), outside: newOutside(),
-		door: newDoor(system, config.Name), started: time.Now(), done: make(chan struct{}),
-	}
-	t.log = guarded(config.Logger, t.outside)
-	t.config.Logger = t.log
-	t.line = newLine(&t.config, t.outside, t.dispatch)
-	t.news = newNews(&t.config, t.worker, t.outside, t.dispatch)
-	for _, kind := range config.Registry.Kinds() {
-		t.blockKeys = append(t.blockKeys, jobs.BlockKey(kind))
-	}
-	t.door.status = t.status
-	t.door.stopIn = t.stopIn
-	t.handlerContext = jobs.WithClient(context.Background(), client)
-	t.current.Store(&stateSince{StateStarting, t.started})
-	t.keeperPulse.Store(t.started.UnixNano())
-	t.fetcherPulse.Store(t.started.UnixNano())
-
+	t := plant(system, config, rand.Text())
 	fail := func(err error) (*Worker, error) {
 		t.line.hangUp()
 		t.dispatch.close()
@@ -58,12 +41,8 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 	if !t.door.open() {
 		return fail(actor.ErrNameExists)
 	}
-	root := &supervisor{
-		tree: t, roster: t.roster, alive: map[string]bool{}, fetcher: newFetcher(t), settler: newSettler(t),
-		counsel: &series{dispatch: t.dispatch},
-	}
-	props := t.props(func() actor.Actor { return root }, actor.WithGuardian(lastResort))
-	if _, err := system.Root.SpawnNamed(props, t.door.supervisor.Id); err != nil {
+	root := newSupervisor(t, jobs.WithClient(context.Background(), client))
+	if _, err := system.Root.SpawnNamed(props(t.dispatch, func() actor.Actor { return root }, actor.WithGuardian(lastResort)), t.supervisor.Id); err != nil {
 		t.door.discard()
 		return fail(err)
 	}
@@ -79,7 +58,7 @@ type resizeOrder struct {
 func (*resizeOrder) IgnoreDeadLetterLogging() {}
 
 // PID is what takes the worker's messages, during its life and after it.
-func (w *Worker) PID() *actor.PID { return w.tree.system.NewLocalPID(w.tree.config.Name) }
+func (w *Worker) PID() *actor.PID { return w.tree.door.system.NewLocalPID(w.tree.config.Name) }
 
 // ID is the random id under which the worker holds its leases.
 func (w *Worker) ID() string { return w.tree.worker }
@@ -89,19 +68,19 @@ func (w *Worker) Status() Status { return w.tree.status() }
 
 // Stop begins a stop, or makes one more urgent, and returns at once. Done tells
 // when it is over.
-func (w *Worker) Stop(how Stop) { w.tree.system.Root.Send(w.PID(), &how) }
+func (w *Worker) Stop(how Stop) { w.tree.door.system.Root.Send(w.PID(), &how) }
 
 // Quiet, Resume and Resize send the messages of these names.
-func (w *Worker) Quiet() { w.tree.system.Root.Send(w.PID(), &Quiet{}) }
+func (w *Worker) Quiet() { w.tree.door.system.Root.Send(w.PID(), &Quiet{}) }
 
 // Resume ends Quiet.
-func (w *Worker) Resume() { w.tree.system.Root.Send(w.PID(), &Resume{}) }
+func (w *Worker) Resume() { w.tree.door.system.Root.Send(w.PID(), &Resume{}) }
 
 // Resize changes the number of executors. The worker refuses a number below 1 and
 // any change once it stops.
 func (w *Worker) Resize(concurrency int) error {
 	order := &resizeOrder{concurrency: concurrency, answer: make(chan error, 1)}
-	w.tree.system.Root.Send(w.PID(), order)
+	w.tree.door.system.Root.Send(w.PID(), order)
 	var err error
 	select {
 	case err = <-order.answer:

@@ -16,8 +16,8 @@
 //     run;
 //   - never scans: what it costs depends on the batch, not on how much is
 //     stored or running;
-//   - maps the store's errors to ours: [ErrUnavailable] (try again),
-//     [ErrRejected] (final), [ErrFull].
+//   - maps the store's errors to ours: [ErrUnavailable] (try again; [ErrDenied]
+//     is one), [ErrRejected] (final), [ErrFull].
 //
 // There is one clock, the store's: it decides what is due and what has expired.
 // Delays are therefore handed over as durations. The payload is opaque.
@@ -37,6 +37,7 @@ type Backend interface {
 	Consumer
 	Inspector
 	Operator
+	Scheduler
 	Directory
 
 	// Check asks the store whether jobs are safe in it. It returns an error if

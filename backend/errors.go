@@ -24,6 +24,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrState means that the job's state does not allow what was asked.
 	ErrState = errors.New("not possible in this state")
+	// ErrConflict means that what is stored has changed since it was read: read it
+	// again.
+	ErrConflict = errors.New("it has changed meanwhile")
 	// ErrClosed means that the backend or the waiter was closed.
 	ErrClosed = errors.New("closed")
 )

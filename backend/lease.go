@@ -173,6 +173,10 @@ type SweepReply struct {
 	// Blocked lists those of the request's Keys that blocked jobs in these queues
 	// wait for, however many other keys there are.
 	Blocked []string
+	// Schedules is another number after each PutSchedule and DeleteSchedule in these
+	// queues; 0 if there never was one. Queues that were not swept count as they were
+	// when they last were.
+	Schedules uint64
 	// More is true if a bound was reached and another Sweep would find more.
 	More bool
 	// Next is how soon a lease in these queues expires, if it is not renewed, as far

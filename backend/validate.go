@@ -23,7 +23,8 @@ const (
 	MaxNameLength = 100
 	// MaxDelay is the longest delay.
 	MaxDelay = 10 * 365 * 24 * time.Hour
-	// MaxCrashes is the highest number of crashes that is counted of a job.
+	// MaxCrashes is up to how many crashes of a job are counted; a job that may crash
+	// more often than that has no limit.
 	MaxCrashes = 255
 	// MaxFailures is how many failures a History holds; the oldest go first.
 	MaxFailures = 20
@@ -102,7 +103,7 @@ func CheckID(id string) error {
 		return reject("the job has no id")
 	}
 	if len(id) > MaxIDLength {
-		return reject("the id %q… has %d bytes, %d are allowed", head(id), len(id), MaxIDLength)
+		return reject("the id has %d bytes, %d are allowed", len(id), MaxIDLength)
 	}
 	if !utf8.ValidString(id) {
 		return reject("the id %q is not UTF-8", id)
@@ -144,8 +145,8 @@ func (j *NewJob) Check() error {
 		return reject("due at %v; at most %v ahead are allowed", j.At, MaxDelay)
 	case j.MaxAttempts < 0, j.MaxAttempts > math.MaxInt32:
 		return reject("%d attempts at most; give a number from 1, or 0 for the default", j.MaxAttempts)
-	case j.MaxCrashes < 0, j.MaxCrashes > MaxCrashes:
-		return reject("%d crashes at most; give a number from 1 to %d, or 0 for the default", j.MaxCrashes, MaxCrashes)
+	case j.MaxCrashes < 0, j.MaxCrashes > math.MaxInt32:
+		return reject("%d crashes at most; give a number from 1, or 0 for the default", j.MaxCrashes)
 	case j.Timeout < 0:
 		return reject("a timeout of %v; it cannot be negative", j.Timeout)
 	case j.ExpireAfter < 0:

@@ -26,7 +26,7 @@ type peer struct {
 	batches bool
 }
 
-var peers = []*peer{caddisPeer, asynqPeer, limitPeer, memoryPeer, brpopPeer, asynqFastPeer}
+var peers = []*peer{caddisPeer, asynqPeer, limitPeer, memoryPeer, brpopPeer, asynqFastPeer, sqlitePeer, riverPeer}
 
 func peerNames() []string {
 	var names []string

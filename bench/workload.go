@@ -18,6 +18,7 @@ type workload struct {
 var workloads = []workload{
 	{"enqueue", "jobs/s stored: one producer, 16 producers, batches of 1,000", enqueue},
 	{"drain", "jobs/s of a worker on a full queue of no-op jobs of 100 B", drain},
+	{"sqlite", "jobs/s stored and drained in one file on disk, and cost per job with few and many waiting", inOneFile},
 	{"sustained", "jobs/s of 16 producers and the worker together", sustained},
 	{"rtt", "drain with network delay between worker and Redis", drainFar},
 	{"pickup", "from just before the enqueue until the handler runs, worker idle", pickup},

@@ -18,18 +18,7 @@ func drain(ctx context.Context, b *bench) error {
 	for _, concurrency := range b.concurrencies(10, 50, 200) {
 		variant := concurrencyCase(concurrency)
 		err := b.turns(ctx, b.among(caddisPeer, asynqBusyPeer, limitPeer, memoryPeer), func(run int, p *peer) error {
-			r, err := b.rig(ctx, p, place{concurrency: concurrency})
-			if err != nil {
-				return err
-			}
-			defer r.close()
-			if err := r.warmUp(ctx, r.store, concurrency, min(b.jobs, warmJobs)); err != nil {
-				return err
-			}
-			if err := fill(ctx, p, r.store, b.jobs); err != nil {
-				return err
-			}
-			took, err := r.run(ctx, r.store, concurrency, newLedger(b.jobs))
+			took, err := b.drainOnce(ctx, p, concurrency, b.jobs)
 			if err != nil {
 				return err
 			}
@@ -41,6 +30,21 @@ func drain(ctx context.Context, b *bench) error {
 		}
 	}
 	return nil
+}
+
+func (b *bench) drainOnce(ctx context.Context, p *peer, concurrency, jobs int) (time.Duration, error) {
+	r, err := b.rig(ctx, p, place{concurrency: concurrency})
+	if err != nil {
+		return 0, err
+	}
+	defer r.close()
+	if err := r.warmUp(ctx, r.store, concurrency, min(jobs, warmJobs)); err != nil {
+		return 0, err
+	}
+	if err := fill(ctx, p, r.store, jobs); err != nil {
+		return 0, err
+	}
+	return r.run(ctx, r.store, concurrency, newLedger(jobs))
 }
 
 // drainFar is drain with a proxy between the worker and Redis. The jobs are

@@ -3,7 +3,10 @@ package examples_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,9 +19,11 @@ import (
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
-	"github.com/caddis-go/caddis/backend/memory"
+	_ "github.com/caddis-go/caddis/backend/memory"
 	"github.com/caddis-go/caddis/backend/redis"
+	"github.com/caddis-go/caddis/backend/sqlite"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/jobs/encrypt"
 	"github.com/caddis-go/caddis/jobs/jobstest"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -45,34 +50,30 @@ func newRegistry(mailer *welcomer) *jobs.Registry {
 	return registry
 }
 
-func enqueue(ctx context.Context, store backend.Backend, registry *jobs.Registry) error {
-	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: registry})
+func begin(ctx context.Context, registry *jobs.Registry) error {
+	system, err := caddis.New(caddis.Config{Registry: registry})
 	if err != nil {
 		return err
 	}
-	receipt, err := client.Enqueue(ctx, Welcome{UserID: 42},
-		jobs.ID("welcome-42"), jobs.In(3*time.Minute))
-	_ = receipt
+	receipt, err := system.Client().Enqueue(ctx, Welcome{UserID: 42}, jobs.In(3*time.Minute))
+	if err != nil {
+		return err
+	}
+	log.Print("enqueued as ", receipt.ID)
+	report, err := system.Run(ctx) // until TERM or INT comes, or ctx ends
+	_ = report
 	return err
 }
 
-func run(ctx context.Context, registry *jobs.Registry) error {
-	store, err := backend.Open("redis://localhost:6379") // or "memory:"
-	if err != nil {
-		return err
+func lookAfter(ctx context.Context, client *jobs.Client) error {
+	for job, err := range client.AllJobs(ctx, backend.JobsQuery{Queue: "mail", State: backend.StateDead}) {
+		if err != nil {
+			return err
+		}
+		fmt.Println(job.ID, job.Attempts, job.MaxAttempts, job.Failures)
 	}
-	defer store.Close()
-	system, err := caddis.New(caddis.Config{
-		Backend:     store, // left out: in memory
-		Registry:    registry,
-		Concurrency: 50,
-		Grace:       25 * time.Second,
-	})
-	if err != nil {
-		return err
-	}
-	report, err := system.Run(ctx)
-	_ = report
+	retried, err := client.ForAll(ctx, "mail", backend.StateDead, client.Retry)
+	fmt.Println(retried, "retried")
 	return err
 }
 
@@ -116,6 +117,27 @@ func openRedis() (*redis.Backend, error) {
 	return store, err
 }
 
+type libraryLog struct{}
+
+func (libraryLog) Printf(ctx context.Context, format string, args ...any) {
+	slog.InfoContext(ctx, fmt.Sprintf(format, args...), "source", "go-redis")
+}
+
+func init() {
+	goredis.SetLogger(libraryLog{})
+}
+
+func encrypted(secret []byte) error {
+	key, err := encrypt.NewKey("2026-03", secret) // 32 random bytes
+	if err != nil {
+		return err
+	}
+	codec, err := encrypt.New(jobs.JSON, key) // after a change: encrypt.New(jobs.JSON, next, key)
+	registry := jobs.NewRegistry(jobs.WithCodec(codec))
+	_ = registry
+	return err
+}
+
 func signUp(ctx context.Context, client *jobs.Client) error {
 	_, err := client.Enqueue(ctx, Welcome{UserID: 42}, jobs.In(3*time.Minute))
 	return err
@@ -130,19 +152,105 @@ func TestWelcome(t *testing.T) {
 	report.RequireCompleted(t)
 }
 
-// What the documents show works, and is not only compiled.
+// openShop is the beginning of an application that keeps its jobs in its database.
+func openShop(use func(db *sql.DB, store *sqlite.Backend) error) error {
+	db, err := sql.Open("sqlite", "file:shop.db?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
+	if err != nil {
+		return err
+	}
+	store, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	defer store.Close()
+	return use(db, store)
+}
+
+func signUpTx(ctx context.Context, db *sql.DB, client *jobs.Client) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, `INSERT INTO users (id) VALUES (42)`); err != nil {
+		return err
+	}
+	if _, err := client.EnqueueTx(ctx, tx, Welcome{UserID: 42}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func welcomeTx(registry *jobs.Registry, db *sql.DB) {
+	jobs.Handle(registry, func(ctx context.Context, job *jobs.Job[Welcome]) error {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if _, err := tx.ExecContext(ctx, `UPDATE users SET welcomed = 1 WHERE id = ?`, job.Args.UserID); err != nil {
+			return err
+		}
+		if err := job.CompleteTx(ctx, tx); err != nil {
+			return err // the lease was lost, or the store is away: nothing is done
+		}
+		return tx.Commit()
+	})
+}
+
+func TestTheCodeOfTheApplicationsDatabaseWorks(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, openShop(func(db *sql.DB, store *sqlite.Backend) error {
+		_, err := db.ExecContext(t.Context(), `CREATE TABLE users (id INTEGER PRIMARY KEY, welcomed INTEGER)`)
+		require.NoError(t, err)
+		registry := jobs.NewRegistry()
+		welcomeTx(registry, db)
+		system, err := caddis.New(caddis.Config{Backend: store, Registry: registry})
+		require.NoError(t, err)
+		require.NoError(t, system.Start(t.Context()))
+		require.NoError(t, signUpTx(t.Context(), db, system.Client()))
+		require.Error(t, signUpTx(t.Context(), db, system.Client()), "the user is there already, and no second job")
+		require.Eventually(t, func() bool {
+			q, err := system.Client().Queue(t.Context(), jobs.DefaultQueue)
+			require.NoError(t, err)
+			return q.Completed == 1
+		}, 20*time.Second, 10*time.Millisecond)
+		var welcomed int
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT welcomed FROM users WHERE id = 42`).Scan(&welcomed))
+		require.Equal(t, 1, welcomed)
+		return stop(t.Context(), system)
+	}))
+}
+
+// What the documents show works, and is not only compiled, on each store that needs
+// no server.
 func TestTheCodeOfTheReadmeWorks(t *testing.T) {
 	t.Parallel()
+	for name, url := range map[string]string{
+		"memory": "memory:", "sqlite": "sqlite:" + filepath.Join(t.TempDir(), "jobs.db"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, err := backend.Open(url)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, store.Close()) }()
+			useReadme(t, store)
+		})
+	}
+}
+
+func useReadme(t *testing.T, store backend.Backend) {
+	t.Helper()
 	mailer := &welcomer{welcomed: make(chan int64, 1)}
-	store, err := memory.New(memory.Config{})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, store.Close()) }()
 	registry := newRegistry(mailer)
-	require.NoError(t, enqueue(t.Context(), store, registry))
-	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: registry})
 	require.NoError(t, err)
-	_, err = client.RunNow(t.Context(), jobs.DefaultQueue, "welcome-42")
+	_, err = client.Enqueue(t.Context(), Welcome{UserID: 42})
 	require.NoError(t, err)
+	require.ErrorIs(t, lookAfter(t.Context(), client), backend.ErrNotFound, "there is no such queue")
+	require.NoError(t, client.PauseQueue(t.Context(), "mail"))
+	require.NoError(t, lookAfter(t.Context(), client))
 
 	config := caddis.Config{Backend: store, Registry: registry}
 	supervise(&config, func(*actors.JobPanic) bool { return true })
@@ -155,18 +263,34 @@ func TestTheCodeOfTheReadmeWorks(t *testing.T) {
 	actorSystem := actor.NewActorSystem()
 	defer actorSystem.Shutdown()
 	require.NoError(t, embed(actorSystem, config))
-	require.Error(t, run(t.Context(), jobs.NewRegistry()), "a registry without handlers is refused")
+	require.Error(t, begin(t.Context(), jobs.NewRegistry()), "a registry without handlers is refused")
+	ctx, end := context.WithCancel(t.Context())
+	once := jobs.NewRegistry(jobs.WithEnqueueMiddleware(func(next jobs.EnqueueFunc) jobs.EnqueueFunc {
+		return func(ctx context.Context, batch []backend.NewJob) ([]jobs.Receipt, error) {
+			defer end() // and so the run of the system
+			return next(ctx, batch)
+		}
+	}))
+	jobs.Handle(once, func(context.Context, *jobs.Job[Welcome]) error { return nil })
+	require.NoError(t, begin(ctx, once))
+	require.NoError(t, encrypted([]byte("32 bytes that are not random, no")))
 	shop, err := openRedis()
 	require.NoError(t, err)
 	require.NoError(t, shop.Close())
 }
 
-// All Go code of the documents is in this file, but for its indentation.
+// All Go code of the documents is in this file or in one of the shop, but for its
+// indentation.
 func TestTheDocumentsShowCodeThatCompiles(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile("readme_test.go")
+	sources, err := filepath.Glob("shop/*/*.go")
 	require.NoError(t, err)
-	compiled := flat(string(source))
+	var compiled string
+	for _, name := range append(sources, "readme_test.go") {
+		source, err := os.ReadFile(name)
+		require.NoError(t, err)
+		compiled += flat(string(source))
+	}
 	documents, err := filepath.Glob("../docs/*.md")
 	require.NoError(t, err)
 	blocks := 0
@@ -176,7 +300,7 @@ func TestTheDocumentsShowCodeThatCompiles(t *testing.T) {
 		for _, part := range strings.Split(string(text), "```go\n")[1:] {
 			block, _, closed := strings.Cut(part, "```")
 			require.True(t, closed, name)
-			require.Contains(t, compiled, flat(block), "%s has code that readme_test.go has not", name)
+			require.True(t, strings.Contains(compiled, flat(block)), "%s has code that is compiled nowhere:\n%s", name, block)
 			blocks++
 		}
 	}

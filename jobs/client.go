@@ -26,8 +26,10 @@ type Client struct {
 // ClientConfig configures a [Client].
 type ClientConfig struct {
 	// Registry tells queue and priority of each kind, the codec of new jobs and
-	// the middleware around enqueues. nil is an empty one: jobs go to
-	// [DefaultQueue] unless they say otherwise, encoded as JSON.
+	// the middleware around enqueues. Of a registry that knows any kinds, all that
+	// are enqueued have to be known, by [Handle] or [Declare], unless the job says its
+	// [Queue]. nil is an empty one: jobs go to [DefaultQueue] unless they say
+	// otherwise, encoded as JSON.
 	Registry *Registry
 }
 
@@ -61,7 +63,8 @@ func (i Item) String() string { return fmt.Sprintf("job with args of type %T", i
 // [backend.ErrRejected] or [ErrPayload]: nothing was stored. After an
 // [backend.ErrUnavailable] the job may or may not have been stored; to enqueue
 // it again with the receipt's id, by the option [ID], tells, and stores it once
-// as long as the store remembers it: see [Retention].
+// as long as the store remembers it: see [Retention]. An error that wraps
+// [ErrFinished] says that the job's id is held by one that is dead or cancelled.
 func (c *Client) Enqueue(ctx context.Context, args Args, options ...EnqueueOption) (Receipt, error) {
 	batch := make([]backend.NewJob, 1)
 	job := &batch[0]
@@ -72,16 +75,22 @@ func (c *Client) Enqueue(ctx context.Context, args Args, options ...EnqueueOptio
 	receipts, err := c.store(ctx, batch)
 	if err != nil {
 		err = &Error{Op: "enqueue", Kind: job.Kind, Err: err}
-		return Receipt{Queue: job.Queue, ID: job.ID, Err: err}, err
+		receipt := Receipt{Queue: job.Queue, ID: job.ID}
+		if len(receipts) == 1 {
+			receipt = receipts[0]
+		}
+		receipt.Err = err
+		return receipt, err
 	}
 	return receipts[0], nil
 }
 
 // EnqueueMany stores up to [backend.MaxBatch] jobs in one call and returns one
 // receipt per item, in order. If any item is wrong, nothing is stored and there
-// are no receipts. The jobs of one queue are stored together or not at all; if
-// some queues took theirs and others did not, the receipts of those that are not
-// stored have Err set, and there is an error as well.
+// are no receipts. The jobs of one queue are stored together or not at all, but for
+// those whose ids are held; if some queues took theirs and others did not, or an id is
+// held by a job that is dead or cancelled ([ErrFinished]), the receipts of those that
+// are not stored have Err set, and there is an error as well.
 func (c *Client) EnqueueMany(ctx context.Context, items ...Item) ([]Receipt, error) {
 	if len(items) == 0 {
 		return nil, nil
@@ -133,12 +142,10 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 	if err := backend.CheckKind(name); err != nil {
 		return fmt.Errorf("the Kind method of %T: %w", args, err)
 	}
-	job.Kind, job.Queue = name, DefaultQueue
-	if k := c.registry.kind(name); k != nil {
-		if k.options.job.Queue != "" {
-			job.Queue = k.options.job.Queue
-		}
-		job.Priority = k.options.job.Priority
+	job.Kind = name
+	k := c.registry.kind(name)
+	if k != nil {
+		job.Queue, job.Priority = k.queue(), k.options.job.Priority
 	}
 	for i, o := range options {
 		if o == nil {
@@ -147,6 +154,12 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 		if err := o.applyToJob(job); err != nil {
 			return err
 		}
+	}
+	if job.Queue == "" {
+		if !c.registry.empty() {
+			return reject("%w %q, so that it is not known which queue its worker takes from; declare it by jobs.Declare, or name the queue by jobs.Queue", ErrUndeclared, name)
+		}
+		job.Queue = DefaultQueue
 	}
 	if job.ID == "" {
 		job.ID = newID(now)
@@ -159,7 +172,7 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 	if codec.Name() != jsonName {
 		job.Codec = codec.Name()
 	}
-	return checkWhole(job)
+	return checkWhole(job, now)
 }
 
 // store answers one receipt per job whenever it answers any, and an error if a
@@ -173,6 +186,7 @@ func (c *Client) store(ctx context.Context, batch []backend.NewJob) ([]Receipt, 
 		}
 		var failures []error
 		for i := range receipts {
+			refuseFinished(&receipts[i])
 			if receipts[i].Err != nil {
 				failures = append(failures, receipts[i].Err)
 			}
@@ -187,6 +201,14 @@ func (c *Client) store(ctx context.Context, batch []backend.NewJob) ([]Receipt, 
 		receipts[i] = Receipt{Queue: batch[i].Queue, ID: batch[i].ID, Err: err}
 	}
 	return receipts, err
+}
+
+// refuseFinished makes an error of a receipt for a job that will never run.
+func refuseFinished(r *Receipt) {
+	if r.Existing && r.Err == nil && (r.State == backend.StateDead || r.State == backend.StateCancelled) {
+		r.Err = &backend.Error{Op: "enqueue", Queue: r.Queue, ID: r.ID, Err: fmt.Errorf(
+			"%w: it is %s; give jobs.ReplaceFinished to have the new one take its place, or retry that one", ErrFinished, r.State)}
+	}
 }
 
 // partialError stands for the failures of a part of a batch. Its text stays

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ func TestAJobGoesFromTheEnqueueToItsResult(t *testing.T) {
 	t.Parallel()
 	store := newStore(t, memory.Config{})
 	r := NewRegistry()
+	Declare[other](r)
 	Handle(r, func(ctx context.Context, job *Job[welcome]) error {
 		client, ok := ClientFrom(ctx)
 		require.True(t, ok)
@@ -357,7 +359,8 @@ func TestAnActThatFailsForAJobIsAnErrorThatNamesIt(t *testing.T) {
 	require.NoError(t, results[0].Err)
 	require.ErrorIs(t, results[1].Err, backend.ErrNotFound)
 	require.ErrorIs(t, err, backend.ErrNotFound)
-	require.ErrorContains(t, err, `1 of 2 jobs failed, the first with: cancel: job "no such job" in queue "default": `)
+	require.ErrorContains(t, err, `1 of 2 jobs failed, the first with: cancel: job "no such job" in queue "default": not found`)
+	require.Equal(t, 1, strings.Count(err.Error(), "cancel"), "it is said once")
 	_, err = client.RunNow(ctx, DefaultQueue, "1")
 	require.ErrorIs(t, err, backend.ErrState)
 	results, err = client.Delete(ctx, DefaultQueue)

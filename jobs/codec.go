@@ -18,8 +18,44 @@ type Codec interface {
 	// Name is stored with each job and must never change its meaning.
 	Name() string
 	Marshal(v any) ([]byte, error)
-	// Unmarshal gets a pointer. It must not keep data.
+	// Unmarshal gets a pointer. It must not keep data. Of its error nobody sees more
+	// than the type, as its text may show the data, unless the error has a method
+	// PayloadDetail() string, which says what was wrong without a piece of the data.
 	Unmarshal(data []byte, v any) error
+}
+
+// Binding says what the data belongs to that a codec has in hand.
+type Binding struct {
+	// Kind is the kind of the job.
+	Kind string
+	// Part is "payload", "result" or "progress".
+	Part string
+}
+
+// BindingCodec is a [Codec] that wants to know what the data belongs to, for example to
+// notice data that was moved from one kind of job to another. It is asked by these
+// methods in place of Marshal and Unmarshal, to which the same rules apply.
+type BindingCodec interface {
+	Codec
+	MarshalBound(binding Binding, v any) ([]byte, error)
+	UnmarshalBound(binding Binding, data []byte, v any) error
+}
+
+// Marshal encodes v by a codec, which is told the binding if it wants to know. A codec
+// that goes around another one uses it to call that one.
+func (b Binding) Marshal(codec Codec, v any) ([]byte, error) {
+	if codec, ok := codec.(BindingCodec); ok {
+		return codec.MarshalBound(b, v)
+	}
+	return codec.Marshal(v)
+}
+
+// Unmarshal decodes data in the same way.
+func (b Binding) Unmarshal(codec Codec, data []byte, v any) error {
+	if codec, ok := codec.(BindingCodec); ok {
+		return codec.UnmarshalBound(b, data, v)
+	}
+	return codec.Unmarshal(data, v)
 }
 
 // JSON is the default codec, encoding/json. It ignores fields that the args do
@@ -46,7 +82,23 @@ func (jsonCodec) Marshal(v any) ([]byte, error) {
 	return data, err
 }
 
-func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+func (jsonCodec) Unmarshal(data []byte, v any) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return &jsonError{err: err, size: len(data)}
+	}
+	return nil
+}
+
+// jsonError knows the size of what was no JSON, which may be what another codec made of
+// what is stored.
+type jsonError struct {
+	err  error
+	size int
+}
+
+func (e *jsonError) Error() string         { return e.err.Error() }
+func (e *jsonError) Unwrap() error         { return e.err }
+func (e *jsonError) PayloadDetail() string { return decodeDetail(e.err, e.size) }
 
 // findInvalidUTF8 walks what json.Marshal has walked before, which therefore
 // ends, and returns the path of a string that is not UTF-8. Values that encode
@@ -106,7 +158,7 @@ func encode(codec Codec, part, kind string, v any) (data []byte, err error) {
 			data, err = nil, fail(p, p.Error())
 		}
 	}()
-	data, err = codec.Marshal(v)
+	data, err = Binding{Kind: kind, Part: part}.Marshal(codec, v)
 	if err != nil {
 		return nil, fail(err, errorText(err))
 	}
@@ -124,7 +176,7 @@ func decode(codec Codec, part, kind string, data []byte, v any) (err error) {
 			err = fail(&Panic{Value: value}, fmt.Sprintf("the decoding panicked with a value of type %T", value))
 		}
 	}()
-	if err := codec.Unmarshal(data, v); err != nil {
+	if err := (Binding{Kind: kind, Part: part}).Unmarshal(codec, data, v); err != nil {
 		return fail(err, decodeDetail(err, len(data)))
 	}
 	return nil
@@ -134,11 +186,14 @@ func decode(codec Codec, part, kind string, data []byte, v any) (err error) {
 // encoding/json, package time and strconv all quote what they do not
 // understand.
 func decodeDetail(err error, size int) string {
+	var told interface{ PayloadDetail() string }
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError
 	switch {
 	case size == 0:
 		return "it is empty"
+	case errors.As(err, &told):
+		return told.PayloadDetail()
 	case errors.As(err, &syntax):
 		return fmt.Sprintf("no valid JSON at byte %d of %d", syntax.Offset, size)
 	case errors.As(err, &mismatch):

@@ -42,5 +42,6 @@
 //
 // Args, results and progress are data of the application. They do not appear in
 // the errors of this package, and [Info], [Job] and [JobInfo] print and log
-// without them.
+// without them. The JSON of a job has them as they are stored: encrypted, where package
+// encrypt is used.
 package jobs

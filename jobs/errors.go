@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The causes with which the context of a running job ends; context.Cause tells
@@ -29,6 +30,12 @@ var (
 	ErrExpired = errors.New("the job waited longer than it may")
 	// ErrCrashed means that the job's worker vanished too often while it ran.
 	ErrCrashed = errors.New("the job's worker vanished while it ran")
+	// ErrFinished means that an enqueue stored nothing, as its id is held by a job
+	// that is dead or cancelled: nothing will run. See [ID].
+	ErrFinished = errors.New("its id is held by a job that has ended without being completed")
+	// ErrUndeclared means that the client's registry knows some kinds but not this one,
+	// and so not its queue.
+	ErrUndeclared = errors.New("the registry does not know the kind")
 	// ErrPayload means that a payload, result or progress could not be encoded
 	// or decoded. errors.As finds a *PayloadError.
 	ErrPayload = errors.New("the payload cannot be used")
@@ -48,10 +55,12 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	// A store names the operation as well.
+	reason := strings.TrimPrefix(errorText(e.Err), e.Op+": ")
 	if e.Kind == "" {
-		return fmt.Sprintf("jobs: %s: %v", e.Op, e.Err)
+		return fmt.Sprintf("jobs: %s: %s", e.Op, reason)
 	}
-	return fmt.Sprintf("jobs: %s of kind %q: %v", e.Op, e.Kind, e.Err)
+	return fmt.Sprintf("jobs: %s of kind %q: %s", e.Op, e.Kind, reason)
 }
 
 func (e *Error) Unwrap() error { return e.Err }

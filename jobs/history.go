@@ -44,7 +44,7 @@ func (r *Run) history(v verdict, result, progress []byte, now time.Time) *backen
 	if progress != nil {
 		h.Progress = progress
 	}
-	h.Worker = r.info.Worker
+	h.Worker, h.AttemptLimit = r.info.Worker, r.maxAttempts
 	h.StartedAt, h.FinishedAt = r.startedAt, now
 	if v.failure != "" {
 		h.Failures = addFailure(h.Failures, backend.Failure{

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -11,7 +12,9 @@ import (
 
 // JobInfo is a stored job and all that is known of it. It prints and logs
 // without payload, result and progress; [ArgsOf], [ResultOf] and [ProgressOf]
-// decode those.
+// decode those. Its MaxAttempts is the one that applies, as far as that is known: what
+// the job says, else what the worker that settled it last went by, else what the kind
+// says in the client's registry; 0 if it is none of them.
 type JobInfo struct {
 	backend.JobInfo
 	codec Codec // nil if the registry does not know it
@@ -19,9 +22,9 @@ type JobInfo struct {
 
 // JobsPage is one page of jobs.
 type JobsPage struct {
-	Jobs []JobInfo
+	Jobs []JobInfo `json:"jobs"`
 	// Next is the cursor of the following page, empty after the last.
-	Next string
+	Next string `json:"next,omitempty"`
 }
 
 // Job returns one job, or [backend.ErrNotFound]. A completed job is forgotten at
@@ -37,9 +40,13 @@ func (c *Client) Job(ctx context.Context, queue, id string) (JobInfo, error) {
 	return c.jobInfo(info), nil
 }
 
-// Jobs returns one page of the jobs of a queue in a state.
+// Jobs returns one page of the jobs of a queue in a state, or [backend.ErrNotFound] if
+// there is no such queue.
 func (c *Client) Jobs(ctx context.Context, query backend.JobsQuery) (JobsPage, error) {
 	page, err := c.backend.Jobs(ctx, query)
+	if err == nil && len(page.Jobs) == 0 && query.Cursor == "" {
+		_, err = c.backend.Queue(ctx, query.Queue)
+	}
 	if err != nil {
 		return JobsPage{}, err
 	}
@@ -93,6 +100,12 @@ func (c *Client) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 }
 
 func (c *Client) jobInfo(info backend.JobInfo) JobInfo {
+	if info.MaxAttempts == 0 {
+		info.MaxAttempts = info.AttemptLimit
+	}
+	if k := c.registry.kind(info.Kind); k != nil && info.MaxAttempts == 0 {
+		info.MaxAttempts = cmp.Or(k.options.job.MaxAttempts, DefaultMaxAttempts)
+	}
 	return JobInfo{JobInfo: info, codec: c.registry.codec(info.Codec)}
 }
 
@@ -150,5 +163,6 @@ func (j JobInfo) LogValue() slog.Value {
 		slog.String("queue", j.Queue),
 		slog.String("state", string(j.State)),
 		slog.Int("attempts", j.Attempts),
+		slog.Int("max_attempts", j.MaxAttempts),
 	)
 }

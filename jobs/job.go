@@ -61,13 +61,25 @@ type Info struct {
 // bytes, 1 MiB: what is larger belongs elsewhere, with its place as the result. The
 // error says what was wrong with it, or that the attempt has ended. Safe for
 // concurrent use.
-func (i *Info) SetResult(v any) error { return i.run.setResult(i.Kind, v) }
+func (i *Info) SetResult(v any) error { return i.attempt().setResult(i.Kind, v) }
 
 // Progress reports how far the job is. The newest one is published with the next
 // renewal of the lease, so it may be called often. It is encoded by the job's
 // codec, at once, into at most 64 KiB. The error says what was wrong with it, or
 // that the attempt has ended. Safe for concurrent use.
-func (i *Info) Progress(v any) error { return i.run.setProgress(i.Kind, v) }
+func (i *Info) Progress(v any) error { return i.attempt().setProgress(i.Kind, v) }
+
+// LastProgress decodes the newest progress into v, a pointer: what this run has
+// reported, or else what an earlier run of the job left, so that a handler can go on
+// from there. found is false if there is none; v is then unchanged.
+func (i *Info) LastProgress(v any) (found bool, err error) {
+	return i.attempt().lastProgress(i.Kind, v)
+}
+
+// Result decodes into v, a pointer, what [Info.SetResult] has left in this run, for
+// middleware and for tests of handlers. found is false if there is nothing; v is then
+// unchanged.
+func (i *Info) Result(v any) (found bool, err error) { return i.attempt().lastResult(i.Kind, v) }
 
 // String names the job and shows none of its data.
 func (i Info) String() string {

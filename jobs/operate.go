@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/caddis-go/caddis/backend"
@@ -56,6 +57,56 @@ func (c *Client) ResumeQueue(ctx context.Context, name string) error {
 	return c.backend.Resume(ctx, name)
 }
 
+// ForAll applies an act, such as [Client.Retry], to all jobs of a queue in a state,
+// page by page:
+//
+//	retried, err := client.ForAll(ctx, "mail", backend.StateDead, client.Retry)
+//
+// It answers to how many it was applied. It ends with those that were there at its
+// beginning, so that jobs which come back into the state meanwhile do not keep it
+// going; those that leave the state meanwhile are passed over. An error of the store
+// ends it; to call it again goes on.
+func (c *Client) ForAll(ctx context.Context, queue string, state backend.State,
+	act func(ctx context.Context, queue string, ids ...string) ([]backend.ActResult, error),
+) (applied int, err error) {
+	query := backend.JobsQuery{Queue: queue, State: state, Limit: backend.MaxPage}
+	if err := query.Check(); err != nil {
+		return 0, &Error{Op: "jobs", Err: err}
+	}
+	info, err := c.backend.Queue(ctx, queue)
+	if err != nil {
+		return 0, err
+	}
+	for left := info.Counts[state]; left > 0; {
+		page, err := c.backend.Jobs(ctx, query)
+		if err != nil {
+			return applied, err
+		}
+		ids := make([]string, 0, len(page.Jobs))
+		for i := range page.Jobs[:min(left, int64(len(page.Jobs)))] {
+			ids = append(ids, page.Jobs[i].ID)
+		}
+		left -= int64(len(ids))
+		results, err := act(ctx, queue, ids...)
+		for i := range results {
+			switch failure := results[i].Err; {
+			case failure == nil:
+				applied++
+			case !errors.Is(failure, backend.ErrNotFound) && !errors.Is(failure, backend.ErrState):
+				return applied, failure
+			}
+		}
+		if err != nil && len(results) == 0 {
+			return applied, err
+		}
+		if page.Next == "" {
+			break
+		}
+		query.Cursor = page.Next
+	}
+	return applied, nil
+}
+
 type actFunc func(ctx context.Context, queue string, ids []string) ([]backend.ActResult, error)
 
 func act(ctx context.Context, op string, do actFunc, queue string, ids []string) ([]backend.ActResult, error) {
@@ -72,10 +123,19 @@ func act(ctx context.Context, op string, do actFunc, queue string, ids []string)
 	var failures []error
 	for _, result := range results {
 		if result.Err != nil {
-			failures = append(failures, &backend.Error{Op: op, Queue: queue, ID: result.ID, Err: result.Err})
+			failures = append(failures, named(op, queue, result))
 		}
 	}
 	return results, joinFailures(failures, len(ids))
+}
+
+// named is the error of a result, which names the job as a rule.
+func named(op, queue string, result backend.ActResult) error {
+	var full *backend.Error
+	if errors.As(result.Err, &full) {
+		return result.Err
+	}
+	return &backend.Error{Op: op, Queue: queue, ID: result.ID, Err: result.Err}
 }
 
 func checkQueue(op, queue string) error {

@@ -33,8 +33,10 @@ type KindOption interface {
 	applyToKind(*kindOptions) error
 }
 
-// An EnqueueOption is said of one job, with [Client.Enqueue] or [New].
+// An EnqueueOption is said of one job, with [Client.Enqueue] or [New], or of all jobs
+// of a schedule.
 type EnqueueOption interface {
+	ScheduleOption
 	applyToJob(*backend.NewJob) error
 }
 
@@ -104,7 +106,8 @@ func MaxAttempts(n int) Option {
 }
 
 // MaxCrashes is how often the job's worker may vanish while it runs the job
-// before the job is dead. The default is [DefaultMaxCrashes].
+// before the job is dead. The default is [DefaultMaxCrashes]. More than
+// [backend.MaxCrashes] are not counted: a higher number is no limit.
 func MaxCrashes(n int) Option {
 	return option(func(j *backend.NewJob) error {
 		j.MaxCrashes = n
@@ -185,7 +188,9 @@ func At(t time.Time) EnqueueOption {
 
 // Deadline is the instant after which the job must not run any more, by the
 // store's clock. An attempt that reaches it has its context ended with the cause
-// [ErrDeadline]; the job is then dead, as is one that is not started in time.
+// [ErrDeadline]; the job is then dead, as is one that is not started in time. An
+// enqueue refuses a deadline that has passed by the clock of its machine, or passes
+// before the job is due.
 func Deadline(t time.Time) EnqueueOption {
 	return enqueueOption(func(j *backend.NewJob) error {
 		j.Deadline = t
@@ -197,13 +202,37 @@ func Deadline(t time.Time) EnqueueOption {
 }
 
 // ID sets the id, unique within the queue, instead of a new one. To enqueue with
-// an id that the queue holds stores nothing; the [Receipt] says Existing.
+// an id that the queue holds stores nothing, so an enqueue can be repeated:
+//
+//   - While that job has not finished, or is kept as completed, the [Receipt] says
+//     Existing and its state.
+//   - If it is kept as dead or cancelled, nothing would run, so the enqueue fails with
+//     [ErrFinished]. Give [ReplaceFinished] to have the new job take its place, or
+//     revive the old one by [Client.Retry].
+//
+// The id is held as long as the store keeps the job and not longer. A completed job is
+// forgotten at once unless its [Retention] keeps it, and the same id is then stored and
+// run again: an id alone is no lock on doing something twice.
 func ID(id string) EnqueueOption {
 	return enqueueOption(func(j *backend.NewJob) error {
 		j.ID = id
 		if err := backend.CheckID(id); err != nil {
 			return fmt.Errorf("ID(%.220q): %w", id, err)
 		}
+		return nil
+	})
+}
+
+// ReplaceFinished lets the job take the place of a finished one, in whatever final
+// state, that holds its id: that one is forgotten with its history and result. A job
+// that has not finished is left as it is; the [Receipt] says Existing. Without an [ID]
+// it does nothing.
+//
+// Such an enqueue that is repeated after a lost reply runs the job again if it was
+// finished in between.
+func ReplaceFinished() EnqueueOption {
+	return enqueueOption(func(j *backend.NewJob) error {
+		j.ReplaceFinished = true
 		return nil
 	})
 }
@@ -254,12 +283,21 @@ func Backoff(policy RetryPolicy) KindOption {
 }
 
 // checkWhole says what is wrong with a job although each option was right.
-func checkWhole(j *backend.NewJob) error {
+func checkWhole(j *backend.NewJob, now time.Time) error {
 	if j.Delay > 0 && !j.At.IsZero() {
 		return reject("both In(%v) and At(%v) are given; give one", j.Delay, j.At)
 	}
-	if !j.Deadline.IsZero() && !j.At.IsZero() && !j.At.Before(j.Deadline) {
-		return reject("due at %v, which is not before its deadline, %v", j.At, j.Deadline)
+	if !j.Deadline.IsZero() {
+		due := now.Add(j.Delay)
+		if j.At.After(now) {
+			due = j.At
+		}
+		switch {
+		case !now.Before(j.Deadline):
+			return reject("the deadline, %v, has passed %v ago: the job could not run", j.Deadline, now.Sub(j.Deadline).Round(time.Millisecond))
+		case !due.Before(j.Deadline):
+			return reject("due at %v, which is not before its deadline, %v", due, j.Deadline)
+		}
 	}
 	size := 0
 	for _, tag := range j.Tags {

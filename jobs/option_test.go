@@ -15,7 +15,8 @@ func TestWhatIsSaidAtTheEnqueueIsStored(t *testing.T) {
 	t.Parallel()
 	store := &fakeStore{}
 	client := newClient(t, store, nil)
-	deadline, due := instant.Add(time.Hour), instant.Add(time.Minute)
+	due := time.Now().Round(0).Add(time.Minute)
+	deadline := due.Add(time.Hour)
 	receipt, err := client.Enqueue(t.Context(), welcome{UserID: 7},
 		ID("mine"), Queue("mail"), Priority(-1), At(due), Deadline(deadline),
 		MaxAttempts(4), MaxCrashes(5), Timeout(time.Second), Retention(time.Minute), ExpireAfter(time.Hour),
@@ -97,7 +98,11 @@ func TestOptionsOfAJobAreRefusedWithAPreciseError(t *testing.T) {
 		requireRefused(t, want, o)
 	}
 	requireRefused(t, "both In(1s) and At(2026-03-01 12:00:00 +0000 UTC) are given; give one", In(time.Second), At(instant))
-	requireRefused(t, "due at 2026-03-01 12:00:00 +0000 UTC, which is not before its deadline", At(instant), Deadline(instant))
+	ahead := time.Now().Add(time.Hour)
+	requireRefused(t, "which is not before its deadline", In(2*time.Hour), Deadline(ahead))
+	requireRefused(t, "has passed", Deadline(instant))
+	requireRefused(t, "has passed", Deadline(time.Unix(0, 0)))
+	requireRefused(t, "which is not before its deadline", At(ahead), Deadline(ahead))
 	requireRefused(t, "tags and headers have 65537 bytes, 65536 are allowed", Header("k", strings.Repeat("v", 65536)))
 	requireRefused(t, "at most 87600h0m0s ahead are allowed", At(time.Now().Add(backend.MaxDelay+time.Hour)))
 }

@@ -138,7 +138,8 @@ func classify(e ending) verdict {
 	case errors.Is(e.cause, ErrStopping), errors.Is(e.cause, ErrLeaseLost):
 		return verdict{outcome: backend.OutcomeReleased, err: e.err}
 	case errors.Is(e.cause, ErrCancelled):
-		return verdict{outcome: backend.OutcomeCancelled, err: e.err}
+		err := fmt.Errorf("%w: %w", ErrCancelled, e.err)
+		return verdict{outcome: backend.OutcomeCancelled, failure: errorText(err), err: err}
 	case errors.Is(e.cause, ErrTimeout):
 		return failed(e, fmt.Errorf("%w of %v: %w", ErrTimeout, e.timeout, e.err), nil)
 	case errors.Is(e.cause, ErrDeadline):

@@ -48,7 +48,7 @@ func TestClassify(t *testing.T) {
 		"stopping releases":                     {ending{err: errBoom, cause: ErrStopping}, released},
 		"a wrapped cause is seen":               {ending{err: errBoom, cause: fmt.Errorf("x: %w", ErrStopping)}, released},
 		"a lost lease settles nothing":          {ending{err: errBoom, cause: ErrLeaseLost}, released},
-		"a cancel from outside cancels":         {ending{err: errBoom, cause: ErrCancelled}, verdict{outcome: backend.OutcomeCancelled}},
+		"a cancel from outside cancels":         {ending{err: errBoom, cause: ErrCancelled}, verdict{outcome: backend.OutcomeCancelled, failure: "the job was cancelled: boom"}},
 		"the timeout is a failed attempt":       {ending{err: context.Canceled, cause: ErrTimeout, timeout: 500 * time.Millisecond}, retry("the attempt took longer than its timeout of 500ms: context canceled")},
 		"the timeout of the last attempt":       {ending{err: errBoom, cause: ErrTimeout, attempt: 3, timeout: time.Second}, dead("the attempt took longer than its timeout of 1s: boom")},
 		"the deadline ends the job":             {ending{err: errBoom, cause: ErrDeadline}, dead("the job's deadline has passed while it ran: boom")},
@@ -186,7 +186,9 @@ func TestLesson_CancelThatLeadsToARetry(t *testing.T) {
 		return fmt.Errorf("query: %w", ctx.Err())
 	})
 	require.Equal(t, backend.OutcomeCancelled, result.Settlement.Outcome)
-	require.Empty(t, result.Settlement.History.Failures)
+	require.Len(t, result.Settlement.History.Failures, 1, "what the handler returned leaves a trace")
+	require.Equal(t, "the job was cancelled: query: context canceled", result.Settlement.History.Failures[0].Error)
+	require.Zero(t, result.Settlement.History.Attempts)
 
 	result = runJob(t, t.Context(), aLease(), func(context.Context, *Job[welcome]) error {
 		return fmt.Errorf("no such user: %w", Cancel(errBoom))

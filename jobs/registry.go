@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -24,6 +25,8 @@ type Registry struct {
 	mu     sync.Mutex                       // taken to change kinds
 	kinds  atomic.Pointer[map[string]*kind] // never changed in place
 	frozen atomic.Bool
+
+	schedules []declaration
 }
 
 // kind is what a registry knows of one kind.
@@ -35,6 +38,8 @@ type kind struct {
 	// handle calls the handler with the *Job[A] of a run.
 	handle func(ctx context.Context, job any) error
 }
+
+func (k *kind) queue() string { return cmp.Or(k.options.job.Queue, DefaultQueue) }
 
 // RegistryOption is for [NewRegistry].
 type RegistryOption func(*Registry)
@@ -87,7 +92,7 @@ func NewRegistry(options ...RegistryOption) *Registry {
 		o(r)
 	}
 	r.execute = chainRun(r.run, func(ctx context.Context, job *Info) error {
-		if job == nil || job.run == nil {
+		if job == nil || job.run == nil || job.run.kind == nil {
 			return errForeignInfo
 		}
 		return job.run.handle(ctx)
@@ -171,6 +176,20 @@ func (r *Registry) Handles(kind string) bool {
 	k := r.kind(kind)
 	return k != nil && k.begin != nil
 }
+
+// Queues returns the queues that the jobs of the kinds with a handler go to unless
+// they say otherwise, and for each queue the kinds, sorted.
+func (r *Registry) Queues() map[string][]string {
+	queues := map[string][]string{}
+	for _, name := range r.Kinds() {
+		q := r.kind(name).queue()
+		queues[q] = append(queues[q], name)
+	}
+	return queues
+}
+
+// empty reports whether no kind is registered.
+func (r *Registry) empty() bool { return len(*r.kinds.Load()) == 0 }
 
 // kind returns nil for one that is not registered.
 func (r *Registry) kind(name string) *kind { return (*r.kinds.Load())[name] }

@@ -183,18 +183,14 @@ func (r *Run) handle(ctx context.Context) error {
 func (r *Run) decode() error {
 	job := &r.lease.Job
 	if r.codec == nil {
-		return &PayloadError{
-			Op: "decode", Part: "payload", Kind: job.Kind, Codec: job.Codec,
-			Detail: "this worker does not know the codec; add it by WithCodec",
-		}
+		return r.unknownCodec("decode", "payload", job.Kind)
 	}
 	return decode(r.codec, "payload", job.Kind, job.Payload, r.args)
 }
 
-// setResult also serves jobs that no worker runs, as in a handler's test.
 func (r *Run) setResult(kind string, v any) error {
 	data, err := r.encode("result", kind, v, MaxResult)
-	if err != nil || r == nil {
+	if err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -208,7 +204,7 @@ func (r *Run) setResult(kind string, v any) error {
 
 func (r *Run) setProgress(kind string, v any) error {
 	data, err := r.encode("progress", kind, v, MaxProgress)
-	if err != nil || r == nil {
+	if err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -225,16 +221,12 @@ func (r *Run) setProgress(kind string, v any) error {
 }
 
 func (r *Run) encode(part, kind string, v any, limit int) ([]byte, error) {
-	codec := JSON
-	if r != nil {
-		codec = r.codec
+	if r.codec == nil {
+		return nil, r.unknownCodec("encode", part, kind)
 	}
-	if codec == nil {
-		return nil, &PayloadError{Op: "encode", Part: part, Kind: kind, Codec: r.lease.Job.Codec, Detail: "this worker does not know the codec"}
-	}
-	data, err := encode(codec, part, kind, v)
+	data, err := encode(r.codec, part, kind, v)
 	if err == nil && len(data) > limit {
-		err = &PayloadError{Op: "encode", Part: part, Kind: kind, Codec: codec.Name(), Detail: fmt.Sprintf("it has %d bytes, %d are allowed", len(data), limit)}
+		err = &PayloadError{Op: "encode", Part: part, Kind: kind, Codec: r.codec.Name(), Detail: fmt.Sprintf("it has %d bytes, %d are allowed", len(data), limit)}
 	}
 	if data == nil {
 		data = []byte{} // nil means none

@@ -54,7 +54,7 @@ func TestAFailedAttemptIsWrittenToTheHistory(t *testing.T) {
 	require.Equal(t, backend.Settlement{
 		Queue: "mail", ID: "job-1", Token: "w.1", Outcome: backend.OutcomeRetry, Delay: time.Minute,
 		History: &backend.History{
-			Attempts: 2, Snoozes: 2, Progress: []byte(`1`), Worker: "w",
+			Attempts: 2, AttemptLimit: DefaultMaxAttempts, Snoozes: 2, Progress: []byte(`1`), Worker: "w",
 			StartedAt: instant, FinishedAt: instant.Add(time.Second),
 			Failures: []backend.Failure{
 				{Attempt: 1, Error: "first"},
@@ -160,7 +160,7 @@ func TestRetentionOfTheJobComesBeforeThatOfTheKind(t *testing.T) {
 	require.Zero(t, runJob(t, t.Context(), aLease(), done).Settlement.Keep)
 	result := runJob(t, t.Context(), aLease(), done, Retention(time.Hour))
 	require.Equal(t, time.Hour, result.Settlement.Keep)
-	require.Equal(t, &backend.History{Attempts: 1, Worker: "w", StartedAt: instant, FinishedAt: instant.Add(time.Second)}, result.Settlement.History)
+	require.Equal(t, &backend.History{Attempts: 1, AttemptLimit: DefaultMaxAttempts, Worker: "w", StartedAt: instant, FinishedAt: instant.Add(time.Second)}, result.Settlement.History)
 	kept := aLease(func(l *backend.Lease) { l.Job.Retention = time.Minute })
 	require.Equal(t, time.Minute, runJob(t, t.Context(), kept, done, Retention(time.Hour)).Settlement.Keep)
 	failed := runJob(t, t.Context(), kept, func(context.Context, *Job[welcome]) error { return errBoom })
@@ -252,9 +252,72 @@ func TestResultsThatCannotBeStoredAreRefused(t *testing.T) {
 func TestAJobMadeByATestTakesResultsAndProgress(t *testing.T) {
 	t.Parallel()
 	job := &Job[welcome]{Args: welcome{UserID: 1}}
+	var result string
+	var progress int
+	found, err := job.Result(&result)
+	require.NoError(t, err)
+	require.False(t, found)
+	found, err = job.LastProgress(&progress)
+	require.NoError(t, err)
+	require.False(t, found)
+
 	require.NoError(t, job.SetResult("fine"))
 	require.NoError(t, job.Progress(1))
 	require.ErrorIs(t, job.SetResult(make(chan int)), ErrPayload)
+
+	found, err = job.Result(&result)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, "fine", result)
+	found, err = job.LastProgress(&progress)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, 1, progress)
+	_, err = job.Result(&progress)
+	require.ErrorIs(t, err, ErrPayload)
+	require.NotContains(t, err.Error(), "fine")
+}
+
+func TestResultsOfAJobMadeByATestAreTakenConcurrently(t *testing.T) {
+	t.Parallel()
+	job := &Job[welcome]{}
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			require.NoError(t, job.SetResult(i))
+			var result int
+			found, err := job.Result(&result)
+			require.NoError(t, err)
+			require.True(t, found)
+		})
+	}
+	group.Wait()
+}
+
+// lesson: a long job that starts again wants to go on where it was.
+func TestAHandlerReadsTheProgressOfTheRunBefore(t *testing.T) {
+	t.Parallel()
+	again := aLease(func(l *backend.Lease) { l.History.Progress = []byte(`40`) })
+	runJob(t, t.Context(), again, func(_ context.Context, job *Job[welcome]) error {
+		var page int
+		found, err := job.LastProgress(&page)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, 40, page)
+		require.NoError(t, job.Progress(page+1))
+		_, err = job.LastProgress(&page)
+		require.NoError(t, err)
+		require.Equal(t, 41, page, "its own is newer")
+		return nil
+	})
+	runJob(t, t.Context(), aLease(), func(_ context.Context, job *Job[welcome]) error {
+		page := 7
+		found, err := job.LastProgress(&page)
+		require.NoError(t, err)
+		require.False(t, found)
+		require.Equal(t, 7, page)
+		return nil
+	})
 }
 
 func TestMiddlewareGoesAroundTheHandlerTheFirstOutermost(t *testing.T) {

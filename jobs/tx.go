@@ -25,7 +25,8 @@ func (c *Client) EnqueueTx(ctx context.Context, tx *sql.Tx, args Args, options .
 }
 
 // EnqueueManyTx is [Client.EnqueueMany] as a part of a transaction, like
-// [Client.EnqueueTx].
+// [Client.EnqueueTx]. Where the error is an [ErrFinished], what the receipts say is stored
+// is part of tx.
 func (c *Client) EnqueueManyTx(ctx context.Context, tx *sql.Tx, items ...Item) ([]Receipt, error) {
 	within, err := c.within(tx)
 	if err != nil {

@@ -29,7 +29,7 @@ func suite() []test {
 	return slices.Concat(
 		enqueueTests, replaceTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
 		blockTests, renewTests, cancelTests, operateTests, inspectTests, waitTests,
-		wakeTests, directoryTests, hostileTests, edgeTests, loadTests, closeTests,
+		wakeTests, directoryTests, scheduleTests, hostileTests, edgeTests, loadTests, closeTests,
 	)
 }
 

@@ -10,19 +10,25 @@ import (
 // Cancel ends jobs, and asks that running ones end.
 func (b *Backend) Cancel(ctx context.Context, name string, ids []string) ([]backend.ActResult, error) {
 	return b.act(ctx, "cancel", name, ids, func(q *queue, j *job, now int64) (tell bool, err error) {
-		switch {
-		case j.state == backend.StateCancelled:
-		case j.state == backend.StateRunning:
-			j.cancelRequested = true
-			b.publish(backend.Command{Verb: backend.CommandCancel, Queue: q.name, ID: j.ID})
-		case j.state.Final():
+		if j.state.Final() && j.state != backend.StateCancelled {
 			return false, backend.ErrState
-		default:
-			q.lift(j)
-			q.finish(j, backend.StateCancelled, 0, now)
 		}
+		q.cancel(j, now)
 		return false, nil
 	})
+}
+
+// cancel ends a job, or asks its worker to end it.
+func (q *queue) cancel(j *job, now int64) {
+	switch {
+	case j.state.Final():
+	case j.state == backend.StateRunning:
+		j.cancelRequested = true
+		q.store.publish(backend.Command{Verb: backend.CommandCancel, Queue: q.name, ID: j.ID})
+	default:
+		q.lift(j)
+		q.finish(j, backend.StateCancelled, 0, now)
+	}
 }
 
 // Retry makes dead or cancelled jobs wait again. The result of one that would

@@ -37,6 +37,8 @@ type queue struct {
 	// The counters of QueueInfo.
 	completed, failed, cancelled, dead, crashed, trimmed int64
 
+	schedules schedules
+
 	bell
 }
 

@@ -69,6 +69,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		forgotten := q.tidy(now)
 		reply.Reclaimed += reclaimed
 		reply.Trimmed += forgotten
+		reply.Schedules += q.schedules.changes
 		reply.More = reply.More || reclaimed >= tidyBound || forgotten >= tidyBound
 		if j := q.running.front; j != nil && (reply.Next == 0 || j.expires-ran < reply.Next) {
 			reply.Next = max(1, j.expires-ran)

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,23 +34,24 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		return answer, b.fail("announce", "", fmt.Errorf("%w: %w", backend.ErrRejected, err))
 	}
 	c := b.directoryCall(announceScript)
-	c.add(worker.ID, millis(ttl), record, backend.VanishedFor.Milliseconds(), backend.MaxVanished)
+	c.add(worker.ID, millis(ttl), record, rand.Text()[:12], backend.VanishedFor.Milliseconds(), backend.MaxVanished)
 	if err := b.run(ctx, c); err != nil {
 		return answer, b.fail("announce", "", err)
 	}
 	reply, err := c.result()
 	r, ok := reply.([]any)
-	if err == nil && (!ok || len(r) != 4) {
+	if err == nil && (!ok || len(r) != 5) {
 		err = fmt.Errorf("%w: the announcement was answered by %T", backend.ErrUnavailable, reply)
 	}
 	if err != nil {
 		return answer, b.fail("announce", "", err)
 	}
+	b.recognize(asString(r[0]))
 	if !b.derive.clustered() {
-		b.contact.Store(&contact{fmt.Sprint(asInt(r[1]), " ", asInt(r[0])), ttl})
+		b.contact.Store(&contact{fmt.Sprint(asInt(r[2]), " ", asInt(r[1])), ttl})
 	}
-	answer.Next = time.Duration(asInt(r[2])) * time.Millisecond
-	records, _ := r[3].([]any)
+	answer.Next = time.Duration(asInt(r[3])) * time.Millisecond
+	records, _ := r[4].([]any)
 	for _, record := range records {
 		if vanished, ok := b.readWorker(record); ok {
 			answer.Vanished = append(answer.Vanished, vanished)
@@ -93,6 +95,24 @@ func (b *Backend) proofFor(duration time.Duration) string {
 		return c.proof
 	}
 	return ""
+}
+
+// recognize compares the mark of the store with the one that it had before. With another
+// one it is empty, or was, and the directory is to be written again.
+func (b *Backend) recognize(mark string) {
+	before := b.mark.Swap(&mark)
+	if before == nil || *before == mark {
+		return
+	}
+	b.log.Error("the job store has lost its jobs: it was emptied (FLUSHALL, FLUSHDB), came back without its data, or is another server; "+
+		"what waited is gone, and what runs cannot be settled any more", "namespace", b.config.Namespace)
+	b.queues.mu.RLock()
+	defer b.queues.mu.RUnlock()
+	for _, q := range b.queues.queues {
+		if q.checked.Load() != 0 {
+			q.checked.Store(1) // long ago
+		}
+	}
 }
 
 // SignOff implements backend.Directory.

@@ -2,7 +2,9 @@ package redis_test
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -75,8 +77,20 @@ func cutting(t *testing.T) (*redis.Backend, *cutter) {
 	// Scripts and queues are known before the first fault.
 	_, err := store.Enqueue(context.Background(), ids("warm-", 0, 1))
 	require.NoError(t, err)
-	finish(t, store, "warm", lease(t, store, "warm", 1), backend.OutcomeCompleted)
+	finish(t, store, "warm", lease(t, store, "warm", 1), backend.OutcomeReleased)
+	finish(t, store, "warmer", lease(t, store, "warmer", 1), backend.OutcomeCompleted)
+	_, err = store.Enqueue(context.Background(), fresh(ids("warm-", 1, 1)))
+	require.NoError(t, err)
+	finish(t, store, "warmest", lease(t, store, "warmest", 1), backend.OutcomeCompleted)
 	return store, c
+}
+
+// fresh has jobs take the common path.
+func fresh(jobs []backend.NewJob) []backend.NewJob {
+	for i := range jobs {
+		jobs[i].Fresh = true
+	}
+	return jobs
 }
 
 func lease(t testing.TB, store backend.Backend, worker string, n int) []backend.Lease {
@@ -107,16 +121,23 @@ func finish(t testing.TB, store backend.Backend, worker string, leases []backend
 // succeeded.
 func TestAnEnqueueWhoseReplyIsLostStoresOnceAndReportsNoDuplicate(t *testing.T) {
 	t.Parallel()
-	store, c := cutting(t)
-	c.armed.Store(2)
-	receipts, err := store.Enqueue(context.Background(), ids("a-", 0, 3))
-	require.NoError(t, err)
-	require.EqualValues(t, 2, c.lost.Load())
-	for _, r := range receipts {
-		require.False(t, r.Existing, r.ID)
-		require.Equal(t, backend.StateWaiting, r.State)
+	for name, jobs := range map[string][]backend.NewJob{
+		"the common path": fresh(ids("a-", 0, 3)), "ids that others may hold": ids("a-", 0, 3),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, c := cutting(t)
+			c.armed.Store(2)
+			receipts, err := store.Enqueue(context.Background(), jobs)
+			require.NoError(t, err)
+			require.EqualValues(t, 2, c.lost.Load())
+			for _, r := range receipts {
+				require.False(t, r.Existing, r.ID)
+				require.Equal(t, backend.StateWaiting, r.State)
+			}
+			require.Len(t, lease(t, store, "w", 10), 3)
+		})
 	}
-	require.Len(t, lease(t, store, "w", 10), 3)
 }
 
 func TestALeaseWhoseReplyIsLostHandsOutTheSameJobsAgain(t *testing.T) {
@@ -258,10 +279,10 @@ func TestAnEnqueueFailsFastWhileTheServerIsAwayAndRecovers(t *testing.T) {
 	require.NoError(t, err)
 
 	server.Stop()
-	start := time.Now()
+	start := begin()
 	_, err = store.Enqueue(ctx, ids("b-", 0, 1))
 	require.ErrorIs(t, err, backend.ErrUnavailable)
-	require.Less(t, time.Since(start), 1500*time.Millisecond)
+	start.within(t, redis.DefaultTimeout+500*time.Millisecond, "an enqueue while the server is away")
 
 	server.Restart()
 	_, err = store.Enqueue(ctx, ids("c-", 0, 1))
@@ -270,19 +291,19 @@ func TestAnEnqueueFailsFastWhileTheServerIsAwayAndRecovers(t *testing.T) {
 	server.Pause()
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	start = time.Now()
+	start = begin()
 	_, err = store.Enqueue(short, ids("d-", 0, 1))
 	require.ErrorIs(t, err, backend.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Less(t, time.Since(start), 500*time.Millisecond)
+	start.within(t, 500*time.Millisecond, "an enqueue whose context ends after 100 ms")
 	_, err = store.Enqueue(ctx, ids("e-", 0, 1))
 	require.ErrorIs(t, err, backend.ErrUnavailable)
-	require.Less(t, time.Since(start), 3*time.Second)
+	start.within(t, 3*time.Second, "with one that waits for the store")
 	server.Continue()
 	require.Eventually(t, func() bool {
 		_, err := store.Enqueue(ctx, ids("f-", 0, 1))
 		return err == nil
-	}, 5*time.Second, time.Millisecond)
+	}, patience, time.Millisecond)
 }
 
 func TestALeaseIsNotReclaimedRightAfterTheServerWasAway(t *testing.T) {
@@ -311,14 +332,15 @@ func TestALeaseIsNotReclaimedRightAfterTheServerWasAway(t *testing.T) {
 	require.False(t, results[0].Lost)
 
 	// Now the holder is gone while the other worker's beats go on.
-	renewed := time.Now()
+	renewed := begin()
 	for n := 2; len(reply.Leases) == 0; n++ {
-		require.Less(t, time.Since(renewed), duration+2*time.Second)
+		require.Less(t, time.Since(renewed.began), patience)
 		<-time.After(100 * time.Millisecond)
 		other.Token = "other." + time.Duration(n).String()
 		reply, err = store.Lease(ctx, other)
 		require.NoError(t, err)
 	}
+	renewed.within(t, duration+2*time.Second, "until a job is taken back whose holder is gone")
 	require.Equal(t, 1, reply.Leases[0].Crashes)
 }
 
@@ -337,6 +359,56 @@ func TestJobsSurviveASentinelFailover(t *testing.T) {
 	require.Eventually(t, func() bool {
 		reply, err = store.Lease(ctx, backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"mail"}, Max: 20, Duration: 10 * time.Second})
 		return err == nil
-	}, 15*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 	require.Len(t, reply.Leases, 10)
+}
+
+// lesson: what FLUSHALL took from running workers was counted, and nothing was said.
+func TestAStoreThatWasEmptiedIsSpokenOfAndUsedOn(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	_, client := standalone(t, redistest.Options{})
+	handled := make(chan string, 10)
+	var workers []*redis.Backend
+	for range 2 {
+		workers = append(workers, open(t, client, redis.Config{Namespace: "emptied", Logger: slog.New(noted{handled})}))
+	}
+	announce := func() {
+		for i, w := range workers {
+			_, err := w.Announce(ctx, backend.WorkerInfo{ID: fmt.Sprint("w", i)}, time.Minute)
+			require.NoError(t, err)
+		}
+	}
+	_, err := workers[0].Enqueue(ctx, ids("a-", 0, 3))
+	require.NoError(t, err)
+	leases := lease(t, workers[0], "w0", 2)
+	announce()
+	announce()
+	require.Empty(t, handled)
+	require.NoError(t, client.FlushAll(ctx).Err())
+	announce()
+	for range workers {
+		require.Contains(t, <-handled, "has lost its jobs")
+	}
+	announce()
+	require.Empty(t, handled, "it is said once")
+	results, err := workers[0].Settle(ctx, backend.SettleRequest{Worker: "w0", Call: 1, Settlements: settlementsOf(leases, backend.OutcomeCompleted)})
+	require.NoError(t, err)
+	require.True(t, results[0].Stale && results[1].Stale)
+	_, err = workers[0].Enqueue(ctx, ids("b-", 0, 1))
+	require.NoError(t, err)
+	queues, err := workers[1].Queues(ctx)
+	require.NoError(t, err)
+	require.Len(t, queues, 1, "the queue is in the directory again")
+}
+
+// noted is a handler of logs that hands on what is said.
+type noted struct{ handled chan<- string }
+
+func (noted) Enabled(context.Context, slog.Level) bool { return true }
+func (h noted) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h noted) WithGroup(string) slog.Handler          { return h }
+func (h noted) Handle(_ context.Context, r slog.Record) error {
+	h.handled <- r.Message
+	return nil
 }

@@ -207,7 +207,7 @@ func repeatable(cmd goredis.Cmder) bool {
 	if len(args) < 2 {
 		return true
 	}
-	for _, s := range []*script{retryScript, deleteScript, runNowScript} {
+	for _, s := range []*script{retryScript, deleteScript, runNowScript, deleteScheduleScript} {
 		if args[1] == s.sha || args[1] == s.source {
 			return false
 		}

@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"os"
@@ -83,5 +85,67 @@ func TestOnlyTheSilentOfTheSameServerAreGivenUp(t *testing.T) {
 		late, _ := net.Pipe()
 		_, err = waits.add(late, "a")
 		require.ErrorIs(t, err, net.ErrClosed)
+	})
+}
+
+func TestAnEndSpeaksForTheIdleWhoseEndNobodySees(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(time.Second)
+		connect := func(server string) (*trackedConn, net.Conn) {
+			ours, theirs := net.Pipe()
+			conn, err := h.tracker().add(ours, server)
+			require.NoError(t, err)
+			t.Cleanup(func() { _, _ = conn.Close(), theirs.Close() })
+			go func() { _, _ = io.Copy(io.Discard, theirs) }()
+			time.Sleep(time.Millisecond)
+			return conn.(*trackedConn), theirs
+		}
+		older, _ := connect("a")
+		asked, _ := connect("a")
+		listener, _ := connect("a")
+		elsewhere, _ := connect("b")
+		closed, theirs := connect("a")
+		newer, _ := connect("a")
+		_, err := asked.Write([]byte("?"))
+		require.NoError(t, err)
+		go func() { _, _ = listener.Read(make([]byte, 1)) }()
+		synctest.Wait()
+
+		_, err = closed.Write([]byte("?"))
+		require.NoError(t, err)
+		require.NoError(t, theirs.Close())
+		_, err = closed.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+		require.True(t, wasLost(err))
+
+		_, err = older.SyscallConn()
+		require.ErrorIs(t, err, errSevered, "it was idle for longer")
+		for _, alive := range []*trackedConn{asked, listener, elsewhere, newer} {
+			_, err := alive.SyscallConn()
+			require.NoError(t, err)
+		}
+		_, err = older.Write([]byte("?"))
+		require.True(t, wasLost(err), "nothing of it was sent, so it may be asked elsewhere")
+	})
+}
+
+func TestADialThatFailsLateLeavesAloneWhatComesBesideItsError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, err := dialWithin(ctx, func(context.Context, string, string) (net.Conn, error) {
+			time.Sleep(2 * time.Second)
+			return (*tls.Conn)(nil), io.EOF
+		}, "tcp", "host:1")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+
+		_, err = dialWithin(context.Background(), func(context.Context, string, string) (net.Conn, error) {
+			return (*tls.Conn)(nil), io.EOF
+		}, "tcp", "host:1")
+		require.ErrorIs(t, err, io.EOF)
 	})
 }

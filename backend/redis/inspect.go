@@ -123,6 +123,24 @@ func parseCursor(s string) (cursor, error) {
 	return c, nil
 }
 
+// A page ends short of its limit after so many bytes or scripts.
+const (
+	pageBytes   = 1 << 20
+	pageScripts = 32
+)
+
+// sizeOfRows is how many bytes a script has read for jobs.
+func sizeOfRows(reply any) (size int) {
+	rows, _ := reply.([]any)
+	for _, row := range rows {
+		r, _ := row.([]any)
+		for _, value := range r {
+			size += len(asString(value))
+		}
+	}
+	return size
+}
+
 // Jobs implements backend.Inspector. With several shards it walks one after the
 // other.
 func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.JobsPage, error) {
@@ -138,9 +156,14 @@ func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.Jo
 	if err != nil {
 		return page, b.fail("jobs", query.Queue, err)
 	}
-	for at.shard < len(q.tags) && len(page.Jobs) < query.Limit {
-		c := q.tags[at.shard].call(jobsScript, "", 4)
-		c.add(string(query.State), at.level, at.offset, query.Limit-len(page.Jobs))
+	room := pageBytes
+	for scripts := 0; at.shard < len(q.tags) && len(page.Jobs) < query.Limit; scripts++ {
+		if room <= 0 || scripts == pageScripts {
+			break
+		}
+		c := q.tags[at.shard].call(jobsScript, "", 6)
+		c.add(string(query.State), at.level, at.offset, query.Limit-len(page.Jobs), room, len(page.Jobs) == 0)
+		before := at
 		if err := b.run(ctx, c); err != nil {
 			return backend.JobsPage{}, b.fail("jobs", query.Queue, err)
 		}
@@ -153,7 +176,11 @@ func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.Jo
 			return backend.JobsPage{}, b.fail("jobs", query.Queue, err)
 		}
 		page.Jobs = append(page.Jobs, b.readInfos(query.Queue, r[2])...)
+		room -= sizeOfRows(r[2])
 		at.level, at.offset = int(asInt(r[0])), int(asInt(r[1]))
+		if at == before {
+			break // the next job is too large for the rest of the page
+		}
 		if at.level < 0 {
 			at = cursor{shard: at.shard + 1, level: levels - 1}
 		}

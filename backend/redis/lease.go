@@ -102,26 +102,33 @@ func distinct(keys []string) []string {
 // shot is the answer of one tag.
 type shot struct {
 	now, next, expires int64
-	left               int64
+	left, dropped      int64
 	paused, repeated   bool
+	common             bool // the next lease may take the common path
 	blocked            []any
 	ids, bodies, past  []any
 }
 
-// leaseCall makes the call for one tag. exact asks how many jobs are left.
+// leaseCall makes the call for one tag. exact asks how many jobs are left. The common
+// path is taken where the last lease found that the next one may; if that is no longer
+// true its answer is rare, and the next call that is made here is whole.
 func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, part int, keys []string, exact bool) *call {
-	c := t.call(leaseScript, "l:"+request.Worker, 12+len(keys))
 	share, ahead := plan.shares[t], 0
 	if request.Max > 0 {
 		ahead = share * request.Ahead / request.Max
 	}
+	if part == 1 && share > 0 && t.common.Load() {
+		c := t.call(leaseCommon, "l:"+request.Worker, 6)
+		c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), share, request.Duration.Milliseconds(), ahead)
+		return c
+	}
+	c := t.call(leaseScript, "l:"+request.Worker, 11+len(keys))
 	count := "0"
 	if exact {
 		count = "1"
 	}
 	c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), part, share,
-		request.Duration.Milliseconds(), b.retention, memory.Milliseconds(), backend.MaxBlockedKeys, count, ahead,
-		b.proofFor(request.Duration))
+		request.Duration.Milliseconds(), b.retention, backend.MaxBlockedKeys, count, ahead, b.proofFor(request.Duration))
 	for _, key := range keys {
 		c.add(key)
 	}
@@ -130,10 +137,21 @@ func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, pa
 
 func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest, plan plan, part int, tags []*tag, keys []string) ([]*shot, error) {
 	calls := make([]*call, len(tags))
+	exact := len(tags) > 1 || part > 1
 	for i, t := range tags {
-		calls[i] = b.leaseCall(t, request, plan, part, keys, len(tags) > 1 || part > 1)
+		calls[i] = b.leaseCall(t, request, plan, part, keys, exact)
 	}
 	if err := b.run(ctx, calls...); err != nil {
+		return nil, b.fail("lease", "", err)
+	}
+	var whole []*call
+	for i, t := range tags {
+		if t.rare(calls[i]) {
+			calls[i] = b.leaseCall(t, request, plan, part, keys, exact)
+			whole = append(whole, calls[i])
+		}
+	}
+	if err := b.run(ctx, whole...); err != nil {
 		return nil, b.fail("lease", "", err)
 	}
 	shots := make([]*shot, len(tags))
@@ -156,19 +174,34 @@ func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest,
 	return shots, nil
 }
 
+// rare reports whether a call took the common path and was not served there; the next
+// lease will not take it.
+func (t *tag) rare(c *call) bool {
+	if c.script != leaseCommon {
+		return false
+	}
+	reply, err := c.result()
+	if n, is := reply.(int64); err != nil || !is || n != 0 {
+		return false
+	}
+	t.common.Store(false)
+	return true
+}
+
 // look reads the answer of one tag and notes what it tells of the tag.
 func (b *Backend) look(t *tag, c *call) (*shot, error) {
 	reply, err := c.result()
 	if err != nil {
 		return &shot{}, err
 	}
-	s, err := readShot(reply)
+	s, err := readShot(reply, c.script == leaseCommon)
 	if err != nil {
 		return &shot{}, err
 	}
-	if dropped := s.dropped(reply); dropped > 0 {
-		b.log.Error("ids were dropped whose jobs are not stored any more", "queue", t.queue, "dropped", dropped)
+	if s.dropped > 0 {
+		b.log.Error("ids were dropped whose jobs are not stored any more", "queue", t.queue, "dropped", s.dropped)
 	}
+	t.common.Store(s.common)
 	t.clock.set(s.now)
 	next := int64(-1)
 	if s.next > 0 {
@@ -178,26 +211,32 @@ func (b *Backend) look(t *tag, c *call) (*shot, error) {
 	return s, nil
 }
 
-const shotSize = 11
+// The answers have so many parts.
+const (
+	commonShot = 7
+	wholeShot  = 12
+)
 
-func (s *shot) dropped(reply any) int64 { return asInt(reply.([]any)[5]) }
-
-func readShot(reply any) (*shot, error) {
+func readShot(reply any, common bool) (*shot, error) {
 	r, ok := reply.([]any)
-	if !ok || len(r) != shotSize {
+	if want := map[bool]int{true: commonShot, false: wholeShot}[common]; !ok || len(r) != want {
 		return nil, fmt.Errorf("%w: the lease was answered by %T", backend.ErrUnavailable, reply)
 	}
-	s := &shot{
-		now: asInt(r[0]), next: asInt(r[1]), left: asInt(r[2]),
-		paused: asInt(r[3]) == 1, repeated: asInt(r[4]) == 1, expires: asInt(r[6]),
+	s := &shot{now: asInt(r[0]), next: asInt(r[1]), left: asInt(r[2]), common: common}
+	if common {
+		s.expires, r = asInt(r[3]), r[4:]
+	} else {
+		if asInt(r[4]) == 2 {
+			return nil, fmt.Errorf("%w: the lease came after a later one", backend.ErrUnavailable)
+		}
+		s.paused, s.repeated, s.dropped = asInt(r[3]) == 1, asInt(r[4]) == 1, asInt(r[5])
+		s.expires, s.common = asInt(r[6]), asInt(r[11]) == 1
+		s.blocked, _ = r[7].([]any)
+		r = r[8:]
 	}
-	if asInt(r[4]) == 2 {
-		return nil, fmt.Errorf("%w: the lease came after a later one", backend.ErrUnavailable)
-	}
-	s.blocked, _ = r[7].([]any)
-	s.ids, _ = r[8].([]any)
-	s.bodies, _ = r[9].([]any)
-	s.past, _ = r[10].([]any)
+	s.ids, _ = r[0].([]any)
+	s.bodies, _ = r[1].([]any)
+	s.past, _ = r[2].([]any)
 	if len(s.bodies) != len(s.ids) {
 		return nil, fmt.Errorf("%w: %d jobs with %d bodies", backend.ErrUnavailable, len(s.ids), len(s.bodies))
 	}

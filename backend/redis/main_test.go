@@ -23,5 +23,6 @@ func TestMain(m *testing.M) {
 		_ = flag.Set("test.parallel", "16")
 	}
 	goredis.SetLogger(quiet{})
+	go watchLag()
 	os.Exit(m.Run())
 }

@@ -7,7 +7,10 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// act runs a script on ids, tag by tag, and reads one letter per id.
+// actIDs is how many ids an act sends at once.
+const actIDs = 500
+
+// act runs a script on ids, tag by tag and turn by turn, and reads one letter per id.
 func (b *Backend) act(ctx context.Context, op, queueName string, ids []string, s *script, first []any, read func(letter byte, result *backend.ActResult)) ([]backend.ActResult, error) {
 	if err := backend.CheckQueue(queueName); err != nil {
 		return nil, b.fail(op, "", err)
@@ -20,38 +23,45 @@ func (b *Backend) act(ctx context.Context, op, queueName string, ids []string, s
 		return nil, b.fail(op, queueName, err)
 	}
 	results := make([]backend.ActResult, len(ids))
-	parts := split(len(ids), func(i int) *tag { return q.tagOf(ids[i]) })
-	calls := make([]*call, len(parts))
-	for n, p := range parts {
-		c := p.tag.call(s, "", len(first)+len(p.at))
-		c.add(first...)
-		for _, i := range p.at {
-			c.add(ids[i])
+	for parts := split(len(ids), func(i int) *tag { return q.tagOf(ids[i]) }); len(parts) > 0; {
+		calls := make([]*call, len(parts))
+		for n, p := range parts {
+			some := p.at[:min(len(p.at), actIDs)]
+			c := p.tag.call(s, "", len(first)+len(some))
+			c.add(first...)
+			for _, i := range some {
+				c.add(ids[i])
+			}
+			calls[n] = c
 		}
-		calls[n] = c
-	}
-	if err := b.run(ctx, calls...); err != nil {
-		return nil, b.fail(op, queueName, err)
-	}
-	for n, p := range parts {
-		reply, err := calls[n].result()
-		letters := asString(reply)
-		if err == nil && len(letters) != len(p.at) {
-			err = fmt.Errorf("%w: %d answers to %d ids", backend.ErrUnavailable, len(letters), len(p.at))
-		}
-		if err != nil {
+		if err := b.run(ctx, calls...); err != nil {
 			return nil, b.fail(op, queueName, err)
 		}
-		p.tag.doubt()
-		for k, i := range p.at {
-			results[i].ID = ids[i]
-			if letters[k] == '-' {
-				results[i].Err = &backend.Error{Op: op, Queue: queueName, ID: ids[i], Err: backend.ErrNotFound}
-				continue
+		var left []*part
+		for n, p := range parts {
+			reply, err := calls[n].result()
+			letters := asString(reply)
+			if err == nil && (letters == "" || len(letters) > min(len(p.at), actIDs)) {
+				err = fmt.Errorf("%w: %d answers to %d ids", backend.ErrUnavailable, len(letters), len(p.at))
 			}
-			results[i].State = stateOf[letters[k]]
-			read(letters[k], &results[i])
+			if err != nil {
+				return nil, b.fail(op, queueName, err)
+			}
+			p.tag.doubt()
+			for k, i := range p.at[:len(letters)] {
+				results[i].ID = ids[i]
+				if letters[k] == '-' {
+					results[i].Err = &backend.Error{Op: op, Queue: queueName, ID: ids[i], Err: backend.ErrNotFound}
+					continue
+				}
+				results[i].State = stateOf[letters[k]]
+				read(letters[k], &results[i])
+			}
+			if p.at = p.at[len(letters):]; len(p.at) > 0 {
+				left = append(left, p) // the script has done its turn
+			}
 		}
+		parts = left
 	}
 	return results, nil
 }

@@ -29,6 +29,8 @@ type tag struct {
 	lanes [2]lane                 // for small calls and for large ones
 	clock serverClock
 	notes
+	// common is whether the next lease may take the common path.
+	common atomic.Bool
 }
 
 // call makes a call of a script on the tag. last is the caller's memory, for
@@ -74,7 +76,7 @@ func (q *queue) tagOf(id string) *tag {
 		return q.tags[0]
 	}
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(id))
+	_, _ = h.Write([]byte(backend.ShardKey(id)))
 	return q.tags[h.Sum32()%uint32(len(q.tags))]
 }
 

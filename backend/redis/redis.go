@@ -80,6 +80,8 @@ type Backend struct {
 	contact  atomic.Pointer[contact]
 	patrols  patrols
 	carriers carriers
+	// mark is that of the store, as a worker last saw it.
+	mark atomic.Pointer[string]
 
 	closed  atomic.Bool
 	ctx     context.Context
@@ -219,8 +221,13 @@ func (b *Backend) run(ctx context.Context, calls ...*call) error {
 	for _, c := range calls {
 		size := 0
 		for _, arg := range c.args {
-			if s, ok := arg.(string); ok {
-				size += len(s)
+			switch arg := arg.(type) {
+			case string:
+				size += len(arg)
+			case *string:
+				size += len(*arg)
+			case []byte:
+				size += len(arg)
 			}
 		}
 		if size >= large {

@@ -11,30 +11,35 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// role is what a user of Redis does, with the scripts that it runs and the commands
-// that it sends besides. Scripts run with the rights of who calls them.
+// role is what a user of Redis does: the verbs, and the commands that it sends besides.
+// Scripts run with the rights of who calls them.
 type role struct {
-	scripts  []*script
+	verbs    []string
 	commands []string
 }
 
 var (
 	producing = role{
-		scripts:  []*script{enqueueScript},
+		verbs:    []string{"enqueue"},
 		commands: []string{"hsetnx", "hmget"},
 	}
 	working = role{
-		scripts:  []*script{rightsScript, leaseScript, settleScript, renewScript, sweepScript, ringScript, announceScript},
+		verbs:    []string{"rights", "lease", "settle", "renew", "sweep", "ring", "announce", "put_schedule", "schedules", "tick"},
 		commands: []string{"hsetnx", "hmget", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
 	}
 	operating = role{
-		scripts: []*script{
-			cancelScript, retryScript, deleteScript, runNowScript, pauseScript, resumeScript,
-			jobScript, jobsScript, queueScript, workersScript,
+		verbs: []string{
+			"cancel", "retry", "delete", "run_now", "pause", "resume", "job", "jobs", "queue", "workers",
+			"put_schedule", "delete_schedule", "schedules", "tick",
 		},
 		commands: []string{"hsetnx", "hmget", "hget", "hgetall", "publish"},
 	}
 )
+
+// runs reports whether a script is one of the role's verbs, or its common case.
+func (r role) runs(s *script) bool {
+	return slices.Contains(r.verbs, strings.TrimSuffix(s.name, "_common"))
+}
 
 // scripted finds the commands of a script.
 var scripted = regexp.MustCompile(`\b(?:call|each)\('([A-Z]+)'`)
@@ -42,7 +47,10 @@ var scripted = regexp.MustCompile(`\b(?:call|each)\('([A-Z]+)'`)
 // rights lists the commands that a role must be allowed, in order.
 func (r role) rights() []string {
 	needed := map[string]bool{"eval": true, "evalsha": true}
-	for _, s := range r.scripts {
+	for _, s := range scripts {
+		if !r.runs(s) {
+			continue
+		}
 		for _, found := range scripted.FindAllStringSubmatch(s.source, -1) {
 			needed[strings.ToLower(found[1])] = true
 		}
@@ -53,16 +61,28 @@ func (r role) rights() []string {
 	return slices.Sorted(maps.Keys(needed))
 }
 
+// beside are commands that a worker can do without, and what happens then.
+var beside = []struct{ command, without string }{
+	{"subscribe", "to cancel a running job takes until its lease is renewed"},
+	{"publish", "jobs of a kind that the worker does not know wait for others that do for up to two minutes, where there are many queues"},
+}
+
 // checkRights asks the server whether the user may do what a worker must, and whether
 // it takes writes. It warns of what a worker can do without.
 func (b *Backend) checkRights(ctx context.Context) ([]backend.Warning, error) {
 	rights := working.rights()
 	c := b.directoryCall(rightsScript)
-	for _, command := range append(rights, "subscribe") {
+	asked := slices.Clone(rights)
+	for _, b := range beside {
+		asked = append(asked, b.command)
+	}
+	for _, command := range asked {
 		words := []any{command}
 		switch command {
 		case "subscribe":
 			words = append(words, b.channel())
+		case "publish":
+			words = append(words, b.channel(), "")
 		case "eval", "evalsha":
 			words = append(words, "", "1", b.directoryKey("queues"))
 		case "blpop":
@@ -88,13 +108,16 @@ func (b *Backend) checkRights(ctx context.Context) ([]backend.Warning, error) {
 	var missing []string
 	var warnings []backend.Warning
 	for _, number := range numbers {
-		if n := int(asInt(number)); n >= 1 && n <= len(rights) {
-			missing = append(missing, "+"+rights[n-1])
-		} else {
+		switch n := int(asInt(number)) - 1; {
+		case n < 0 || n >= len(asked):
+		case n < len(rights):
+			missing = append(missing, "+"+rights[n])
+		default:
+			lacks := beside[n-len(rights)]
 			warnings = append(warnings, backend.Warning{
 				Setting: "acl",
-				Problem: "the user may not subscribe to " + b.channel() + ": to cancel a running job takes until its lease is renewed",
-				Remedy:  "give it +subscribe and &" + b.channel(),
+				Problem: "the user may not " + lacks.command + " on " + b.channel() + ": " + lacks.without,
+				Remedy:  "give it +" + lacks.command + " and &" + b.channel(),
 			})
 		}
 	}

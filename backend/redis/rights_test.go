@@ -34,7 +34,7 @@ func TestTheDocumentedRightsAreThoseThatAreUsed(t *testing.T) {
 		more []string
 	}{
 		"producer": {producing, nil},
-		"worker":   {working, []string{"config|get", "info", "ping", "subscribe"}},
+		"worker":   {working, []string{"config|get", "info", "ping", "publish", "subscribe"}},
 		"operator": {operating, nil},
 	} {
 		want := append(r.rights(), r.more...)
@@ -46,8 +46,7 @@ func TestTheDocumentedRightsAreThoseThatAreUsed(t *testing.T) {
 func TestEachScriptIsSomebodys(t *testing.T) {
 	t.Parallel()
 	for _, s := range scripts {
-		require.True(t, slices.ContainsFunc([]role{producing, working, operating}, func(r role) bool {
-			return slices.Contains(r.scripts, s)
-		}), "%s is in no role of rights.go, so Check does not ask for its rights", s.name)
+		require.True(t, producing.runs(s) || working.runs(s) || operating.runs(s),
+			"%s is in no role of rights.go, so Check does not ask for its rights", s.name)
 	}
 }

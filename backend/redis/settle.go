@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -62,15 +63,15 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 		return nil, b.fail("settle", "", fmt.Errorf("%w: the call has no number; number the calls from 1", backend.ErrRejected))
 	}
 	results := make([]backend.SettleResult, len(request.Settlements))
-	histories := make([]string, len(request.Settlements))
+	outcomes := make([]outcome, len(request.Settlements))
 	for i := range request.Settlements {
 		s := &request.Settlements[i]
 		err := s.Check()
 		if err == nil {
 			err = backend.CheckQueue(s.Queue)
 		}
-		if err == nil && s.History != nil {
-			histories[i], err = encodeHistory(s.History)
+		if err == nil {
+			outcomes[i], err = b.outcome(s)
 		}
 		if err != nil {
 			results[i].Err = &backend.Error{Op: "settle", Queue: s.Queue, ID: s.ID, Err: err}
@@ -85,30 +86,21 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 	})
 	calls := make([]*call, len(parts))
 	for n, p := range parts {
-		c := p.tag.call(settleScript, "s:"+request.Worker, 6+len(p.at))
-		c.add(strconv.FormatUint(request.Call, 10), b.retention)
-		// Settlements that follow each other with the same token and outcome are a
-		// group.
-		var token, outcome string
-		size, members := 0, 0 // where the size of the group is, and what it is
-		for k, i := range p.at {
-			s := &request.Settlements[i]
-			if o := b.outcome(s); k == 0 || s.Token != token || o != outcome {
-				token, outcome = s.Token, o
-				size, members = len(c.args)+2, 0
-				c.add(token, outcome, 0)
-			}
-			members++
-			c.args[size] = members
-			if outcome == forgotten {
-				c.add(s.ID)
-			} else {
-				c.add(s.ID, histories[i])
-			}
+		if calls[n] = settleCommonCall(&request, p, outcomes); calls[n] == nil {
+			calls[n] = b.settleCall(&request, p, outcomes)
 		}
-		calls[n] = c
 	}
 	if err := b.run(ctx, calls...); err != nil {
+		return nil, b.fail("settle", "", err)
+	}
+	var whole []*call
+	for n, p := range parts {
+		if reply, err := calls[n].result(); err == nil && reply == any(int64(0)) { // rare
+			calls[n] = b.settleCall(&request, p, outcomes)
+			whole = append(whole, calls[n])
+		}
+	}
+	if err := b.run(ctx, whole...); err != nil {
 		return nil, b.fail("settle", "", err)
 	}
 	for n, p := range parts {
@@ -153,11 +145,72 @@ func (b *Backend) tellBlocked(ctx context.Context, settlements []backend.Settlem
 	}
 }
 
-// forgotten is the outcome of a job that has completed and is not kept.
+// settleCommonCall makes the call of the common path, or returns nil if that is not for
+// all settlements of the part.
+func settleCommonCall(request *backend.SettleRequest, p *part, outcomes []outcome) *call {
+	c := p.tag.call(settleCommon, "s:"+request.Worker, 2+len(p.at))
+	c.add(strconv.FormatUint(request.Call, 10), nil)
+	tokens := len(c.args) - 1
+	var groups []byte
+	members := 0
+	for k, i := range p.at {
+		s := &request.Settlements[i]
+		if outcomes[i].text != forgotten || s.Token == "" || strings.IndexByte(s.Token, 0) >= 0 {
+			return nil
+		}
+		c.args = append(c.args, &s.ID)
+		members++
+		if k == len(p.at)-1 || request.Settlements[p.at[k+1]].Token != s.Token {
+			groups = append(append(groups, s.Token...), 0)
+			groups = append(strconv.AppendInt(groups, int64(members), 10), 0)
+			members = 0
+		}
+	}
+	c.args[tokens] = groups
+	return c
+}
+
+// settleCall makes the call for settlements of any kind.
+func (b *Backend) settleCall(request *backend.SettleRequest, p *part, outcomes []outcome) *call {
+	c := p.tag.call(settleScript, "s:"+request.Worker, 5+2*len(p.at))
+	c.add(strconv.FormatUint(request.Call, 10), b.retention)
+	// Settlements that follow each other with the same token and outcome are a
+	// group.
+	var token, text string
+	size, members := 0, 0 // where the size of the group is, and what it is
+	for k, i := range p.at {
+		s, o := &request.Settlements[i], &outcomes[i]
+		if k == 0 || s.Token != token || o.text != text {
+			token, text = s.Token, o.text
+			size, members = len(c.args)+2, 0
+			c.add(token, text, 0)
+		}
+		members++
+		c.args[size] = members
+		if text == forgotten {
+			c.args = append(c.args, &s.ID)
+		} else {
+			c.args = append(c.args, &s.ID, &o.history)
+		}
+	}
+	return c
+}
+
+// outcome is what a settlement says, as the script takes it.
+type outcome struct{ text, history string }
+
+// forgotten is the text of a job that has completed and is not kept. Its history goes
+// with it.
 const forgotten = "F"
 
-// outcome writes a settlement's outcome as the script takes it.
-func (b *Backend) outcome(s *backend.Settlement) string {
+func (b *Backend) outcome(s *backend.Settlement) (o outcome, err error) {
+	if o.text = b.outcomeText(s); o.text != forgotten && s.History != nil {
+		o.history, err = encodeHistory(s.History)
+	}
+	return o, err
+}
+
+func (b *Backend) outcomeText(s *backend.Settlement) string {
 	switch s.Outcome {
 	case backend.OutcomeCompleted:
 		keep := s.Keep

@@ -78,7 +78,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 			}
 		}
 		r, ok := answer.([]any)
-		if err == nil && (!ok || len(r) != 6) {
+		if err == nil && (!ok || len(r) != 7) {
 			err = fmt.Errorf("%w: the sweep was answered by %T", backend.ErrUnavailable, answer)
 		}
 		if err != nil {
@@ -94,11 +94,13 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 			reply.Blocked = append(reply.Blocked, asString(key))
 		}
 		tags[i].cleaned(asInt(r[4]), asInt(r[5]))
+		tags[i].schedules.Store(asInt(r[6]))
 	}
 	slices.Sort(reply.Blocked)
 	reply.Blocked = slices.Compact(reply.Blocked)
 	now := instant()
 	for _, t := range tagsOf(queues) {
+		reply.Schedules += uint64(t.schedules.Load())
 		if at := t.expires.Load(); at != 0 {
 			next := time.Duration(max(1, at-now)) * time.Millisecond
 			if reply.Next == 0 || next < reply.Next {

@@ -184,10 +184,8 @@ func (w *waiter) leaseAtTheBell(ctx context.Context, request *backend.LeaseReque
 		w.forsake(client)
 	}
 
-	if goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
-		if err := w.b.run(ctx, c); err != nil {
-			return reply, err
-		}
+	if t.rare(c) || goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
+		return w.b.Lease(ctx, *request)
 	}
 	shot, err := w.b.look(t, c)
 	if popErr := pop.Err(); popErr != nil && !errors.Is(popErr, goredis.Nil) && (err != nil || len(shot.ids) == 0) {

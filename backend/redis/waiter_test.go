@@ -102,7 +102,7 @@ func TestAWaiterKeepsItsLimit(t *testing.T) {
 	slices.Sort(late)
 	t.Logf("late by %v in the middle, %v at most", late[10], late[19])
 	require.GreaterOrEqual(t, late[10], time.Duration(0))
-	require.Less(t, late[0], 40*time.Millisecond, "the limit is ours, not the server's")
+	require.Less(t, late[0], 200*time.Millisecond, "at best; by the server's own limit all would be later")
 }
 
 // commandCalls reads from the statistics how often a command was called.
@@ -176,7 +176,7 @@ func TestALeaseThatComesLateTakesNothingAndRingsForOthers(t *testing.T) {
 			}()
 			require.Eventually(t, func() bool {
 				return strings.Contains(client.ClientList(ctx).Val(), "cmd=blpop")
-			}, 10*time.Second, time.Millisecond)
+			}, patience, time.Millisecond)
 			cancel()
 			require.ErrorIs(t, <-ended, context.Canceled)
 			request.Max = 0
@@ -197,11 +197,11 @@ func TestALeaseThatComesLateTakesNothingAndRingsForOthers(t *testing.T) {
 			require.NoError(t, err)
 			asked := asking("mail")
 			asked.Worker, asked.Token = "other", "other."+asked.Token
-			start := time.Now()
+			start := begin()
 			reply, err = other.Lease(ctx, asked, time.Hour)
 			require.NoError(t, err)
 			require.Len(t, reply.Leases, 1)
-			require.Less(t, time.Since(start), 4*time.Second, "the bell was rung for it")
+			start.within(t, 4*time.Second, "until the bell was rung for it")
 			require.NotContains(t, client.ClientList(ctx).Val(), "cmd=blpop", "the late one was carried out")
 		})
 	}
@@ -227,15 +227,15 @@ func TestAWaiterRecoversWhenTheServerComesBack(t *testing.T) {
 			server.Restart()
 			_, err = store.Enqueue(ctx, ids("a-", 0, 1))
 			require.NoError(t, err)
-			start := time.Now()
+			start := begin()
 			for {
 				reply, err := waiter.Lease(ctx, asking(queues...), 10*time.Second)
 				if err == nil && len(reply.Leases) == 1 {
 					break
 				}
-				require.Less(t, time.Since(start), 5*time.Second)
+				require.Less(t, time.Since(start.began), patience)
 			}
-			require.Less(t, time.Since(start), 5*time.Second, "a limit passed where a bell was rung")
+			start.within(t, 5*time.Second, "until the job came")
 		})
 	}
 }

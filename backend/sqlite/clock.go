@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"time"
-
-	"github.com/caddis-go/caddis/backend"
 )
 
 // The store's clock is one for all processes of the machine. It follows the wall
@@ -80,9 +78,9 @@ func readAnchor(x executor) (a anchor, err error) {
 }
 
 // readNow tells the time to who does not write.
-func readNow(x executor) (int64, error) {
+func (b *Backend) readNow(x executor) (int64, error) {
 	a, err := readAnchor(x)
-	return a.read(readClocks()), err
+	return a.read(b.clocks()), err
 }
 
 // tick reads the clock for a transaction that may write.
@@ -91,10 +89,10 @@ func (t *txn) tick() error {
 	if err != nil {
 		return err
 	}
-	next, leap, changed := a.adjust(readClocks())
-	t.now = next.time
+	now := t.store.clocks()
+	next, leap, changed := a.adjust(now)
+	t.now = next.read(now)
 	if !changed {
-		t.now = a.read(readClocks())
 		return nil
 	}
 	t.anchor = &next
@@ -127,7 +125,11 @@ func instant(at int64) time.Time {
 
 // millis rounds a duration up to milliseconds, the unit of the store.
 func millis(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
+	ms := d.Milliseconds()
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return ms
 }
 
 // ceilMilli rounds an instant up to milliseconds.
@@ -140,4 +142,4 @@ func ceilMilli(t time.Time) int64 {
 }
 
 // later is when something delayed from now is due.
-func (t *txn) later(d time.Duration) int64 { return t.now + millis(min(d, backend.MaxDelay)) }
+func (t *txn) later(d time.Duration) int64 { return t.now + millis(d) }

@@ -1,9 +1,15 @@
 package sqlite
 
 import (
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
 )
 
 // machine is one whose clocks a test sets.
@@ -92,4 +98,54 @@ func TestWhereThereIsNoSteadyClockTheLastSecondIsKept(t *testing.T) {
 	m.wall -= 60_000
 	require.EqualValues(t, 1_005_000, m.write())
 	require.Zero(t, m.leaps)
+}
+
+func TestAWallClockThatIsSetEndsNoLeaseAndHoldsUpNoJob(t *testing.T) {
+	t.Parallel()
+	store, err := newBackend(source{path: filepath.Join(t.TempDir(), "jobs.db")}, Config{Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	var set atomic.Int64
+	store.clocks = func() reading {
+		r := readClocks()
+		r.wall += set.Load()
+		return r
+	}
+	tokens := 0
+	lease := func() backend.LeaseReply {
+		tokens++
+		reply, err := store.Lease(t.Context(), backend.LeaseRequest{
+			Worker: "w", Token: "w." + string(rune('a'+tokens)), Queues: []string{"q"}, Max: 1, Duration: time.Minute,
+		})
+		require.NoError(t, err)
+		return reply
+	}
+	later := newJob("in ten minutes")
+	later.Delay = 10 * time.Minute
+	_, err = store.Enqueue(t.Context(), []backend.NewJob{newJob("running"), later})
+	require.NoError(t, err)
+	require.Len(t, lease().Leases, 1)
+
+	set.Store(time.Hour.Milliseconds())
+	reply := lease()
+	require.Len(t, reply.Leases, 1, "it is due by the clock on the wall")
+	require.Equal(t, "in ten minutes", reply.Leases[0].Job.ID)
+	require.WithinDuration(t, time.Now().Add(time.Hour), reply.Now, 10*time.Second)
+	running, err := store.Job(t.Context(), "q", "running")
+	require.NoError(t, err)
+	require.Equal(t, backend.StateRunning, running.State, "its lease was prolonged")
+	require.True(t, running.LeaseExpiresAt.After(reply.Now))
+
+	set.Store(-time.Hour.Milliseconds())
+	soon := newJob("soon")
+	soon.Delay = 100 * time.Millisecond
+	_, err = store.Enqueue(t.Context(), []backend.NewJob{soon})
+	require.NoError(t, err)
+	last := reply.Now
+	require.Eventually(t, func() bool {
+		reply := lease()
+		require.False(t, reply.Now.Before(last), "it runs back")
+		last = reply.Now
+		return len(reply.Leases) == 1
+	}, 20*time.Second, 10*time.Millisecond)
 }

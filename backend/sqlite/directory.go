@@ -134,7 +134,7 @@ func (b *Backend) SignOff(ctx context.Context, worker string, _ []string) error 
 func (b *Backend) Workers(ctx context.Context) (infos []backend.WorkerInfo, err error) {
 	err = b.read(ctx, "workers", "", func(x executor) error {
 		infos = nil
-		now, err := readNow(x)
+		now, err := b.readNow(x)
 		if err != nil {
 			return err
 		}

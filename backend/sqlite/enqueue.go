@@ -64,11 +64,6 @@ func (q *queue) add(n *backend.NewJob) (s state, existing bool, err error) {
 	case len(n.Payload) == 0:
 		payload = []byte{}
 	}
-	insert := func() (int64, error) {
-		return t.exec(`INSERT INTO caddis_job (queue, id, state, level, rank, at, enqueued, due, bytes, kind, options, payload)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (queue, id) DO NOTHING`,
-			q.id, n.ID, int64(s), backend.PriorityHighest-n.Priority, q.back+1, at, t.now, due, weigh(&n.Job), n.Kind, options, payload)
-	}
 	if s == scheduled {
 		if err := q.announce(due); err != nil {
 			return 0, false, err
@@ -76,25 +71,28 @@ func (q *queue) add(n *backend.NewJob) (s state, existing bool, err error) {
 	} else {
 		t.tell(q)
 	}
-	stored, err := insert()
-	if err == nil && stored == 0 {
+	for {
+		stored, err := t.exec(`INSERT INTO caddis_job (queue, id, state, level, rank, at, enqueued, due, bytes, kind, options, payload)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (queue, id) DO NOTHING`,
+			q.id, n.ID, int64(s), backend.PriorityHighest-n.Priority, q.back+1, at, t.now, due, weigh(&n.Job), n.Kind, options, payload)
+		if err != nil {
+			return 0, false, err
+		}
+		if stored > 0 {
+			break
+		}
 		there, err := q.get(n.ID)
-		if err != nil || there == nil || !there.state.final() || !n.ReplaceFinished {
-			if there == nil && err == nil {
-				err = errStored
-			}
-			if err != nil {
-				return 0, false, err
-			}
+		switch {
+		case err != nil:
+			return 0, false, err
+		case there == nil:
+			return 0, false, errStored
+		case !there.state.final() || !n.ReplaceFinished:
 			return there.state, true, nil
 		}
 		if err := q.remove(there); err != nil {
 			return 0, false, err
 		}
-		stored, err = insert()
-	}
-	if err != nil {
-		return 0, false, err
 	}
 	q.back++
 	q.entered(s, 0)

@@ -19,7 +19,7 @@ var signs = []struct {
 }{
 	{"database or disk is full", backend.ErrFull, "make room on the disk of the file"},
 	{"is locked", backend.ErrUnavailable, "another program holds the lock of the file"},
-	{"readonly database", backend.ErrUnavailable, "make the file and its folder writable for this program"},
+	{"readonly database", backend.ErrDenied, "make the file and its folder writable for this program"},
 	{"disk image is malformed", backend.ErrUnavailable, "the file is damaged: stop the programs and restore it from a backup, or recover it by sqlite3's .recover"},
 	{"file is not a database", backend.ErrRejected, "the file is none of SQLite, or is encrypted"},
 	{"unable to open database file", backend.ErrUnavailable, "the folder of the file must exist and be writable"},
@@ -31,7 +31,7 @@ var signs = []struct {
 // classify maps an error of the driver to ours.
 func classify(err error) error {
 	for _, known := range []error{
-		backend.ErrUnavailable, backend.ErrRejected, backend.ErrFull, backend.ErrClosed, backend.ErrNotFound, backend.ErrState,
+		backend.ErrUnavailable, backend.ErrRejected, backend.ErrFull, backend.ErrClosed, backend.ErrNotFound, backend.ErrState, backend.ErrConflict,
 		context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, known) {

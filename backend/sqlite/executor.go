@@ -127,18 +127,7 @@ func one(x executor, query string, args []any, into ...any) (found bool, err err
 	return found, err
 }
 
-// numbersOf returns the only column of a query.
-func numbersOf(x executor, query string, args ...any) (all []int64, err error) {
-	err = each(x, query, args, func(rows *sql.Rows) error {
-		var n int64
-		err := rows.Scan(&n)
-		all = append(all, n)
-		return err
-	})
-	return all, err
-}
-
-// namesOf is numbersOf for texts.
+// namesOf returns the only column of a query.
 func namesOf(x executor, query string, args ...any) (all []string, err error) {
 	err = each(x, query, args, func(rows *sql.Rows) error {
 		var s string

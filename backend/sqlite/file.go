@@ -110,12 +110,7 @@ func pragma(ctx context.Context, conn driver.Conn, text string) error {
 		_, err := x.ExecContext(ctx, text, nil)
 		return err
 	}
-	s, err := conn.Prepare(text)
-	if err != nil {
-		return err
-	}
-	_, err = s.Exec(nil) //nolint:staticcheck // a driver that has nothing newer
-	return errors.Join(err, s.Close())
+	return fmt.Errorf("%w: the driver %T is too old: its connections are no driver.ExecerContext", backend.ErrRejected, conn)
 }
 
 func (f *file) openPool(pragmas ...string) *sql.DB {

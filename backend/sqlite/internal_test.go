@@ -67,7 +67,7 @@ func TestAFileThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 	// SQLite says the same of a file that is read-only, which it is not to root.
 	require.NoError(t, store.writer.beside(func(c *connection) error { return c.pragma("query_only = 1") }))
 	_, err = store.Enqueue(t.Context(), []backend.NewJob{newJob("b")})
-	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.ErrorIs(t, err, backend.ErrDenied)
 	require.ErrorContains(t, err, "make the file and its folder writable")
 	_, err = store.Job(t.Context(), "q", "a")
 	require.NoError(t, err)

@@ -171,8 +171,11 @@ func (j *job) past() (h backend.History, err error) {
 
 func encodeHistory(h *backend.History) (string, error) {
 	kept := *h
-	if n := len(kept.Failures); n > backend.MaxFailures {
-		kept.Failures = kept.Failures[n-backend.MaxFailures:]
+	kept.StartedAt, kept.FinishedAt = kept.StartedAt.UTC(), kept.FinishedAt.UTC()
+	kept.Failures = slices.Clone(kept.Failures[max(0, len(kept.Failures)-backend.MaxFailures):])
+	for i := range kept.Failures {
+		// Not every zone can be written.
+		kept.Failures[i].At = kept.Failures[i].At.UTC()
 	}
 	text, err := json.Marshal(&kept)
 	if err != nil {

@@ -224,7 +224,7 @@ func (q *queue) reclaim() (reclaimed int, err error) {
 	for i := len(expired) - 1; i >= 0 && err == nil; i-- {
 		j := expired[i]
 		if !j.done && (!j.ahead || j.cancel) {
-			j.crashes++
+			j.crashes = min(j.crashes+1, backend.MaxCrashes)
 			q.ever.crashed++
 		}
 		switch {

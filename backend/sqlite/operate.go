@@ -9,18 +9,24 @@ import (
 // Cancel implements backend.Operator.
 func (b *Backend) Cancel(ctx context.Context, name string, ids []string) ([]backend.ActResult, error) {
 	return b.act(ctx, "cancel", name, ids, func(q *queue, j *job) error {
-		switch {
-		case j.state == cancelled:
-			return nil
-		case j.state == running:
-			_, err := q.t.exec(`UPDATE caddis_job SET cancel = 1 WHERE seq = ?`, j.seq)
-			q.t.commands = append(q.t.commands, backend.Command{Verb: backend.CommandCancel, Queue: q.name, ID: j.id})
-			return err
-		case j.state.final():
+		if j.state.final() && j.state != cancelled {
 			return backend.ErrState
 		}
-		return q.finish(j, cancelled, 0)
+		return q.cancel(j)
 	})
+}
+
+// cancel ends a job, or asks its worker to end it.
+func (q *queue) cancel(j *job) error {
+	switch {
+	case j.state.final():
+		return nil
+	case j.state == running:
+		_, err := q.t.exec(`UPDATE caddis_job SET cancel = 1 WHERE seq = ?`, j.seq)
+		q.t.commands = append(q.t.commands, backend.Command{Verb: backend.CommandCancel, Queue: q.name, ID: j.id})
+		return err
+	}
+	return q.finish(j, cancelled, 0)
 }
 
 // Retry implements backend.Operator.

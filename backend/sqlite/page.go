@@ -2,14 +2,12 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 
 	"github.com/caddis-go/caddis/backend"
 )
-
-// maxPageBytes bounds what is read for one page; the next one goes on from there.
-const maxPageBytes = 8 << 20
 
 // Jobs implements backend.Inspector. Waiting jobs come in the order in which they
 // will be leased, scheduled ones by when they are due, running ones by the end of
@@ -50,7 +48,7 @@ func readPage(x executor, query *backend.JobsQuery, from cursor) (page backend.J
 		return page, err
 	}
 	order := orders[query.State]
-	text, args := `SELECT seq FROM caddis_job WHERE queue = ? AND `+order.where, []any{queue}
+	text, args := `SELECT seq, bytes FROM caddis_job WHERE queue = ? AND `+order.where, []any{queue}
 	if query.Cursor != "" {
 		text += ` AND ` + order.after
 		if args = append(args, from.First); query.State == backend.StateBlocked {
@@ -59,26 +57,30 @@ func readPage(x executor, query *backend.JobsQuery, from cursor) (page backend.J
 		args = append(args, from.Second)
 	}
 	text += ` ORDER BY ` + order.columns + ` LIMIT ?`
-	seqs, err := numbersOf(x, text, append(args, query.Limit+1)...)
+	type found struct{ seq, bytes int64 }
+	var all []found
+	err = each(x, text, append(args, query.Limit+1), func(rows *sql.Rows) error {
+		var f found
+		err := rows.Scan(&f.seq, &f.bytes)
+		all = append(all, f)
+		return err
+	})
 	if err != nil {
 		return page, err
 	}
-	size := 0
-	for _, seq := range seqs {
-		if len(page.Jobs) == query.Limit || size > maxPageBytes {
+	var size int64
+	for i, f := range all {
+		size += f.bytes
+		if i == query.Limit || i > 0 && size > backend.MaxPageBytes {
+			page.Next = from.String()
 			break
 		}
-		found, err := whole(x, `SELECT `+jobColumns+` FROM caddis_job WHERE seq = ?`, seq)
+		jobs, err := whole(x, `SELECT `+jobColumns+` FROM caddis_job WHERE seq = ?`, f.seq)
 		if err != nil {
 			return page, err
 		}
-		j := found[0]
-		size += len(j.payload) + len(j.history) + len(j.options)
-		page.Jobs = append(page.Jobs, j.info(query.Queue))
-		from = j.cursor()
-	}
-	if len(page.Jobs) < len(seqs) {
-		page.Next = from.String()
+		page.Jobs = append(page.Jobs, jobs[0].info(query.Queue))
+		from = jobs[0].cursor()
 	}
 	return page, nil
 }

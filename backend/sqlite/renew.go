@@ -73,19 +73,11 @@ func (t *txn) renew(h *backend.Held, expires int64) (result backend.RenewResult,
 
 // Sweep implements backend.Consumer.
 func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
-	err := backend.CheckQueues(request.Queues)
-	switch {
-	case err != nil:
-	case len(request.Keys) > backend.MaxSweepKeys:
-		err = reject("%d keys in one call, %d are allowed", len(request.Keys), backend.MaxSweepKeys)
-	default:
-		err = backend.CheckLease(request.Duration)
-	}
-	if err != nil {
+	if err := request.Check(); err != nil {
 		return backend.SweepReply{}, &backend.Error{Op: "sweep", Err: err}
 	}
 	var reply backend.SweepReply
-	err = b.write(ctx, "sweep", "", 1, func(t *txn) (err error) {
+	err := b.write(ctx, "sweep", "", 1, func(t *txn) (err error) {
 		reply, err = t.sweep(&request)
 		return err
 	})
@@ -128,6 +120,11 @@ func (t *txn) sweep(request *backend.SweepRequest) (reply backend.SweepReply, er
 		if err != nil {
 			return reply, err
 		}
+		changes, err := q.changes()
+		if err != nil {
+			return reply, err
+		}
+		reply.Schedules += changes
 		reply.Blocked = append(reply.Blocked, blocked...)
 		keys = without(keys, blocked)
 	}

@@ -57,6 +57,8 @@ type Backend struct {
 	hub    *hub
 	writer *writer
 	crew   *crew
+	// clocks reads those of the machine.
+	clocks func() reading
 
 	// ctx ends with Close.
 	ctx    context.Context
@@ -107,7 +109,7 @@ func newBackend(source source, config Config) (*Backend, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	b := &Backend{config: config, source: source, log: config.Log}
+	b := &Backend{config: config, source: source, log: config.Log, clocks: readClocks}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.hub = newHub(b)
 	b.writer = newWriter(b)

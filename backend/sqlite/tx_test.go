@@ -142,3 +142,41 @@ func TestAJobThatWasCompletedInACommittedTransactionEndsSoWhateverElseHappens(t 
 	}, patience, 10*time.Millisecond)
 	require.Empty(t, w.lease(1, time.Minute))
 }
+
+func TestAnIdleWorkerPicksACommittedJobUpSoon(t *testing.T) {
+	t.Parallel()
+	db := appDatabase(t)
+	here := in(t, db)
+	for where, store := range map[string]backend.Backend{"the same process": here, "another one": in(t, db)} {
+		w := &worker{TB: t, store: store, id: where}
+		waiter, err := store.Waiter([]string{"q"})
+		require.NoError(t, err)
+		var late []time.Duration
+		for i := range 100 {
+			picked := make(chan time.Time, 1)
+			go func() {
+				for {
+					reply, err := waiter.Lease(context.Background(), w.request(1, time.Minute), patience)
+					if err != nil || len(reply.Leases) > 0 {
+						picked <- time.Now()
+						w.settle(reply.Leases, backend.OutcomeCompleted)
+						picked <- time.Now()
+						return
+					}
+				}
+			}()
+			time.Sleep(2 * time.Millisecond) // it waits
+			tx, err := db.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			_, err = here.EnqueueTx(t.Context(), tx, []backend.NewJob{job(fmt.Sprint(where, i))})
+			require.NoError(t, err)
+			require.NoError(t, tx.Commit())
+			committed := time.Now()
+			late = append(late, (<-picked).Sub(committed))
+			<-picked
+		}
+		require.NoError(t, waiter.Close())
+		slices.Sort(late)
+		t.Logf("in %s: p50 %v, p99 %v", where, late[50], late[98])
+	}
+}

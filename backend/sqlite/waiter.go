@@ -77,7 +77,15 @@ func (w *waiter) Lease(ctx context.Context, request backend.LeaseRequest, limit 
 	if err != nil {
 		return backend.LeaseReply{}, w.store.fail("wait", "", "", err)
 	}
-	return w.store.Lease(ctx, request)
+	reply, err := w.store.Lease(ctx, request)
+	if err != nil {
+		// Whoever was rung for does not know of the work any more.
+		h := w.store.hub
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		w.pass()
+	}
+	return reply, err
 }
 
 // Nudge implements backend.Waiter.

@@ -145,7 +145,7 @@ func (b *Backend) lookForWork(x executor, queues []string) error {
 	if len(queues) == 0 {
 		return nil
 	}
-	now, err := readNow(x)
+	now, err := b.readNow(x)
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,9 @@ func hashID(path string) string {
 
 // crew has the handlers, and what they share.
 type crew struct {
-	root    string
+	root string
+	// keeps is the folder of the store, whose files change all the time.
+	keeps   string
 	queues  queues
 	journal *journal
 	own     *results
@@ -142,6 +144,9 @@ func (c *crew) scan(ctx context.Context, job *jobs.Job[Scan]) error {
 			}
 			return nil
 		}
+		if filepath.Dir(c.path(path)) == c.keeps {
+			return nil
+		}
 		found.Files++
 		batch = append(batch, jobs.New(Hash{Path: []byte(path)}, jobs.ID(hashID(path))))
 		if len(batch) < batchSize {
@@ -158,13 +163,18 @@ func (c *crew) scan(ctx context.Context, job *jobs.Job[Scan]) error {
 	return job.SetResult(found)
 }
 
+// path is that of a file below the root.
+func (c *crew) path(relative string) string {
+	return filepath.Join(c.root, filepath.FromSlash(relative))
+}
+
 // hash reads one file.
 func (c *crew) hash(ctx context.Context, job *jobs.Job[Hash]) error {
 	if err := c.journal.start(job); err != nil {
 		return err
 	}
 	path := string(job.Args.Path)
-	sum, err := hashFile(ctx, filepath.Join(c.root, filepath.FromSlash(path)), c.own.read)
+	sum, err := hashFile(ctx, c.path(path), c.own.read)
 	switch {
 	case err == nil:
 		err = job.SetResult(sum)

@@ -27,7 +27,7 @@ func digestFolder(ctx context.Context, o *options, screen *screen, tell func(*su
 	}
 	defer func() { err = errors.Join(err, journal.close()) }()
 
-	c := &crew{root: root, queues: queuesOf(root), journal: journal, own: newResults()}
+	c := &crew{root: root, keeps: o.keeps, queues: queuesOf(root), journal: journal, own: newResults()}
 	system, err := newSystem(o, c, screen)
 	if err != nil {
 		return err

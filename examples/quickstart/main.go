@@ -1,6 +1,6 @@
 // Command quickstart computes the size and the SHA-256 of every regular file
-// under a folder: one job per file, executed by a System, on a store in memory or
-// in Redis.
+// under a folder: one job per file, executed by a System, on a store in a file, in
+// Redis, or in memory.
 //
 //	go run ./examples/quickstart -dir /usr/share
 //	go run ./examples/quickstart -dir /usr/share -backend redis://localhost:6379 -json
@@ -15,10 +15,12 @@
 // is 0 after a stop in good order, 1 if the program could not start, crashed or
 // could not walk the folder, and 2 if a flag is wrong.
 //
-// In Redis the jobs outlive the program. A second start with the same folder
-// finishes what was left, and repeats a file only if its first run was cut short.
-// Any number of processes, on machines that see the same files at the same path,
-// may work on one folder. The one that ends last removes the jobs from the store,
+// The jobs outlive the program, but for those in memory: by default they are in a file
+// in the folder that the user has for caches, and are not among the files that are
+// read. A second start with the same folder
+// finishes what was left, and repeats a file only if its first run was cut short, even
+// by kill -9. Any number of processes may work on one folder; with Redis also on
+// machines that see the same files at the same path. The one that ends last removes the jobs from the store,
 // after which a further start begins anew.
 //
 // # With -json
@@ -59,15 +61,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
-	_ "github.com/caddis-go/caddis/backend/redis" // the redis URLs
+	_ "github.com/caddis-go/caddis/backend/redis"  // the redis URLs
+	_ "github.com/caddis-go/caddis/backend/sqlite" // the sqlite URLs
 )
 
 func main() {
@@ -102,8 +107,10 @@ func run(ctx context.Context, args []string, stdout io.Writer, screen *screen) (
 }
 
 type options struct {
-	dir         string
-	store       backend.Backend
+	dir   string
+	store backend.Backend
+	// keeps is the folder of the store that is used if none is given.
+	keeps       string
 	concurrency int
 	grace       time.Duration
 	lease       time.Duration
@@ -117,7 +124,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.dir, "dir", ".", "the `folder` whose files are read")
-	url := flags.String("backend", "memory:", "the job store: memory:, redis://host:port/db, rediss://…, redis+sentinel://…, redis+cluster://… (`URL`)")
+	store := flags.String("backend", "", "the job store: sqlite:path, redis://host:port/db, rediss://…, redis+sentinel://…, redis+cluster://…, memory: (`URL`); a file in the folder for caches if left out")
 	flags.IntVar(&o.concurrency, "concurrency", 16, "how many files are read at the same time")
 	flags.DurationVar(&o.grace, "grace", actors.DefaultGrace, "how long a stop may take")
 	flags.DurationVar(&o.lease, "lease", actors.DefaultLease, "after what time without a sign of life a job is given to another process")
@@ -137,7 +144,13 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		case backend.CheckLease(o.lease) != nil:
 			return fmt.Errorf("-lease: %w", backend.CheckLease(o.lease))
 		}
-		o.store, err = backend.Open(*url)
+		if *store == "" {
+			if o.keeps, err = keepingFolder(); err != nil {
+				return err
+			}
+			*store = "sqlite:" + (&url.URL{Path: filepath.Join(o.keeps, "jobs.db")}).EscapedPath()
+		}
+		o.store, err = backend.Open(*store)
 		return err
 	}()
 	if err != nil {
@@ -145,6 +158,22 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		flags.Usage()
 	}
 	return o, err
+}
+
+// keepingFolder is where the jobs are kept if no store is given. It is made.
+func keepingFolder() (string, error) {
+	caches, err := os.UserCacheDir()
+	if err != nil {
+		caches = os.TempDir()
+	}
+	dir := filepath.Join(caches, "caddis-quickstart")
+	if err = os.MkdirAll(dir, 0o700); err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("the folder for the jobs cannot be made; give a store by -backend: %w", err)
+	}
+	return dir, nil
 }
 
 // newSystem makes the System that runs the handlers.

@@ -37,9 +37,13 @@ type outcome struct {
 	stderr string
 }
 
-// start runs the program with -json, as a process would be.
+// start runs the program with -json, as a process would be. If no store is named it is
+// a new file.
 func start(t *testing.T, ctx context.Context, args ...string) outcome {
 	t.Helper()
+	if !slices.Contains(args, "-backend") {
+		args = append(args, "-backend", "sqlite:"+filepath.Join(t.TempDir(), "jobs.db"))
+	}
 	var stdout, stderr bytes.Buffer
 	o := outcome{code: run(ctx, append([]string{"-json"}, args...), &stdout, newScreen(&stderr))}
 	o.stdout, o.stderr = stdout.String(), stderr.String()

@@ -168,7 +168,7 @@ func next(t *testing.T, ran chan string) string {
 	select {
 	case id := <-ran:
 		return id
-	case <-time.After(20 * time.Second):
+	case <-time.After(hung):
 		require.FailNow(t, "no job runs")
 		return ""
 	}
@@ -197,7 +197,7 @@ func TestAQueueThatCannotBeReadDoesNotStopTheOthers(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, id, next(t, ran))
 			}
-			require.Eventually(t, func() bool { return system.Status().Counts.Completed >= 20 }, 10*time.Second, time.Millisecond,
+			require.Eventually(t, func() bool { return system.Status().Counts.Completed >= 20 }, hung, time.Millisecond,
 				"the store hears of the ends")
 		})
 	}
@@ -243,7 +243,7 @@ func TestAJobWithAHostileBodyIsSetAsideAsDeadAndTheOthersRun(t *testing.T) {
 	require.Eventually(t, func() bool {
 		q, err := store.Queue(ctx, "default")
 		return err == nil && q.Counts[backend.StateWaiting]+q.Counts[backend.StateRunning] == 0
-	}, 20*time.Second, 10*time.Millisecond)
+	}, hung, 10*time.Millisecond)
 	for i := range bodies {
 		id := fmt.Sprint("bad-", i)
 		if seen[id] {
@@ -356,7 +356,7 @@ func TestAWorkerWhoseClockIsYearsBehindDecidesNothingByIt(t *testing.T) {
 	require.WithinDuration(t, time.Now(), workers[0].SeenAt, time.Minute)
 	got := map[string]int{}
 	for call := 2; len(got) < 2; call++ {
-		require.Less(t, time.Since(begin), 10*time.Second)
+		require.Less(t, time.Since(begin), hung)
 		for _, l := range lease(right, "right", call) {
 			if _, seen := got[l.Job.ID]; !seen {
 				got[l.Job.ID] = l.Crashes

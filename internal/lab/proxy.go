@@ -5,6 +5,7 @@ package lab
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"slices"
@@ -35,6 +36,7 @@ type Proxy struct {
 	// Addr is where it listens.
 	Addr string
 
+	secure *tls.Config // nil if it does not take connections over TLS
 	target string
 	verbs  Verbs
 
@@ -59,10 +61,30 @@ type Trap struct {
 // StartProxy starts a proxy in front of a server. It ends with the test.
 func StartProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
+	return startProxy(t, target, nil)
+}
+
+// StartSecureProxy starts a proxy that takes connections over TLS, and sends plain
+// ones to the server. The programs of the laboratory trust it.
+func StartSecureProxy(t testing.TB, target string) *Proxy {
+	t.Helper()
+	return startProxy(t, target, trusted(t).Server)
+}
+
+// URL is that of a store behind the proxy.
+func (p *Proxy) URL() string {
+	if p.secure != nil {
+		return "rediss://" + p.Addr
+	}
+	return "redis://" + p.Addr
+}
+
+func startProxy(t testing.TB, target string, secure *tls.Config) *Proxy {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &Proxy{
-		Addr: listener.Addr().String(), target: target, verbs: ReadVerbs(t), links: map[*Link]struct{}{},
+		Addr: listener.Addr().String(), secure: secure, target: target, verbs: ReadVerbs(t), links: map[*Link]struct{}{},
 	}
 	p.running.Add(1)
 	go p.accept(listener)
@@ -161,7 +183,11 @@ func (p *Proxy) accept(listener net.Listener) {
 			continue
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		l := &Link{proxy: p, client: client, ctx: ctx, cancel: cancel, weather: w, dead: w.HalfOpen, lastReply: -1}
+		spoken := client
+		if p.secure != nil {
+			spoken = tls.Server(client, p.secure)
+		}
+		l := &Link{proxy: p, client: spoken, raw: client, ctx: ctx, cancel: cancel, weather: w, dead: w.HalfOpen, lastReply: -1}
 		p.links[l] = struct{}{}
 		p.running.Add(1)
 		p.mu.Unlock()
@@ -173,6 +199,7 @@ func (p *Proxy) accept(listener net.Listener) {
 type Link struct {
 	proxy  *Proxy
 	client net.Conn
+	raw    net.Conn // what client is over TLS
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -193,7 +220,7 @@ func (l *Link) Cut() {
 	l.cancel()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_ = l.client.Close()
+	_ = l.raw.Close()
 	if l.server != nil {
 		_ = l.server.Close()
 	}

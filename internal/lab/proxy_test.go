@@ -70,13 +70,13 @@ func TestAProxyDelaysThrottlesSwallowsAndRefuses(t *testing.T) {
 	proxy.Set(lab.Weather{Delay: 30 * time.Millisecond})
 	slow := took(func() {
 		var all sync.WaitGroup
-		for range 20 {
+		for range 500 {
 			all.Go(func() { _ = client.Ping(ctx).Err() })
 		}
 		all.Wait()
 	})
 	require.GreaterOrEqual(t, slow, 60*time.Millisecond)
-	require.Less(t, slow, time.Second, "the delay does not add up")
+	require.Less(t, slow, 15*time.Second, "the delay does not add up: that would be 30 s")
 
 	proxy.Set(lab.Weather{BytesPerSecond: 100_000})
 	require.GreaterOrEqual(t, took(func() {
@@ -117,7 +117,7 @@ func TestVerbsAreToldApartByTheirKeys(t *testing.T) {
 		return append(words, "argument")
 	}
 	require.Equal(t, "renew", verbs.Of(keys("leases", "running", "meta")))
-	require.Equal(t, "announce", verbs.Of(keys("workers", "expire")))
+	require.Equal(t, "announce", verbs.Of(keys("workers", "expire", "mark")))
 	require.Equal(t, "lease", verbs.Of(keys("jobs", "w-2", "w-1", "w0", "w1", "w2", "scheduled", "leases", "running",
 		"history", "blocked", "blockedon", "completed", "cancelled", "dead", "ghosts", "meta", "bell", "last:l:someone")))
 	require.Equal(t, "blpop", verbs.Of([]string{"BLPOP", "x"}))

@@ -16,7 +16,8 @@ import (
 )
 
 // Verbs tells the scripts of backend/redis apart by the keys that they declare.
-// Two with the same keys have the name of the first.
+// Two with the same keys have the name of the first, and the common case of a verb has
+// that of the verb.
 type Verbs map[string]string
 
 // scriptsDir is where the scripts are, seen from the folder of this package.
@@ -32,7 +33,7 @@ func ReadVerbs(t testing.TB) Verbs {
 	for _, file := range files {
 		source, err := os.ReadFile(file)
 		require.NoError(t, err)
-		name := strings.TrimSuffix(filepath.Base(file), ".lua")
+		name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), ".lua"), "_common")
 		_, keys, ok := strings.Cut(string(source), "\n-- KEYS ")
 		require.True(t, ok, "%s names no keys", file)
 		keys, _, _ = strings.Cut(keys, "\n")

@@ -110,10 +110,10 @@ func replicaOf(t *testing.T, primary *redistest.Server) *redistest.Server {
 	host, port, _ := strings.Cut(primary.Addr, ":")
 	require.NoError(t, client.ClusterMeet(ctx, host, port).Err())
 	id := leader.ClusterMyID(ctx).Val()
-	require.Eventually(t, func() bool { return client.ClusterReplicate(ctx, id).Err() == nil }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return client.ClusterReplicate(ctx, id).Err() == nil }, hung, 20*time.Millisecond)
 	require.Eventually(t, func() bool {
 		return strings.Contains(client.Info(ctx, "replication").Val(), "master_link_status:up")
-	}, 20*time.Second, 20*time.Millisecond)
+	}, hung, 20*time.Millisecond)
 	return replica
 }
 
@@ -130,7 +130,7 @@ func TestAClusterFailoverUnderLoadLosesNoMoreThanWhatWasNotReplicated(t *testing
 	defer func() { _ = client.Close() }()
 	require.Eventually(t, func() bool {
 		return strings.Contains(client.Info(context.Background(), "replication").Val(), "role:master")
-	}, 30*time.Second, 5*time.Millisecond)
+	}, hung, 5*time.Millisecond)
 	back := time.Now()
 	t.Logf("the failover took %v", back.Sub(began).Round(time.Millisecond))
 	s.books.Blame(lab.Fault{What: "the primary died before the replica had it", From: began.Add(-settling), To: began.Add(time.Second), Repeats: true, Loses: true})
@@ -154,7 +154,7 @@ func TestAPrimaryThatIsKilledAndComesBackLosesNothing(t *testing.T) {
 	defer func() { _ = client.Close() }()
 	require.Eventually(t, func() bool {
 		return strings.Contains(client.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
-	}, 30*time.Second, 5*time.Millisecond)
+	}, hung, 5*time.Millisecond)
 	back := time.Now()
 	s.recovered(began, back)
 	verdict := s.settle()

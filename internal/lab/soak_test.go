@@ -64,7 +64,7 @@ var harms = []struct {
 		i := s.r.IntN(len(s.workers))
 		w := s.workers[i]
 		s.workers[i] = lab.StartWorker(s.t, s.settings)
-		require.Eventually(s.t, func() bool { return s.ledger().StartedBy(s.workers[i].PID()) > 0 }, 30*time.Second, 10*time.Millisecond)
+		require.Eventually(s.t, func() bool { return s.ledger().StartedBy(s.workers[i].PID()) > 0 }, hung, 10*time.Millisecond)
 		s.dismiss(w)
 	}},
 	{"a worker is paused", func(s *soaking) {

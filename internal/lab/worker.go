@@ -8,10 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,7 +24,9 @@ import (
 
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/backend"
-	_ "github.com/caddis-go/caddis/backend/redis" // the store of the laboratory
+	_ "github.com/caddis-go/caddis/backend/redis" // the stores of the laboratory
+	"github.com/caddis-go/caddis/backend/redis/redistest"
+	_ "github.com/caddis-go/caddis/backend/sqlite"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -47,9 +51,11 @@ const manyCrashes = 1000
 
 // Settings are those of a worker process.
 type Settings struct {
-	URL         string
-	Journal     string
-	Queues      []string // the default one if there are none
+	URL     string
+	Journal string
+	Queues  []string // the default one if there are none
+	// Orders is the journal of a process that enqueues and does not work.
+	Orders      string
 	Concurrency int
 	Lease       time.Duration
 	Grace       time.Duration
@@ -68,7 +74,35 @@ func Main(m *testing.M) {
 	if !given {
 		_ = flag.Set("test.parallel", "5") // most of the time they wait
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+// identity is the certificate of the proxies that take connections over TLS. The test's
+// process and its workers trust it as they would an authority's, by a variable of
+// their surroundings.
+var identity *redistest.Identity
+
+func run(m *testing.M) (code int) {
+	dir, err := os.MkdirTemp("", "caddis-lab-")
+	if err == nil {
+		identity, err = redistest.NewIdentity(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	_ = os.Setenv("SSL_CERT_FILE", identity.CertFile)
+	return m.Run()
+}
+
+// trusted returns the identity where the system heeds the variable.
+func trusted(t testing.TB) *redistest.Identity {
+	t.Helper()
+	if runtime.GOOS == "darwin" {
+		t.Skip("macOS trusts what its keychain does, and no file")
+	}
+	return identity
 }
 
 // silence drops what the client library logs of connections that are cut.
@@ -82,6 +116,10 @@ func workerMain(text string) int {
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		logger.Error("settings", "error", err)
 		return 2
+	}
+	if s.Orders != "" {
+		logger.Error("producer", "error", order(s))
+		return 1
 	}
 	report, err := work(s, logger)
 	if err != nil {

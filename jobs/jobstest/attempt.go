@@ -35,7 +35,8 @@ type Attempt struct {
 	At time.Time
 }
 
-// String tells the attempt in one line, without the job's data and its id.
+// String tells the attempt in one line, without the job's data and its id. The delay is
+// rounded to milliseconds.
 func (a Attempt) String() string {
 	text := a.Job.Kind
 	if a.Max > 0 {
@@ -43,7 +44,7 @@ func (a Attempt) String() string {
 	}
 	text += ": " + a.Outcome.String()
 	if a.Outcome == backend.OutcomeRetry || a.Outcome == backend.OutcomeSnoozed {
-		text += fmt.Sprintf(" in %v", a.Delay)
+		text += fmt.Sprintf(" in %v", a.Delay.Round(time.Millisecond))
 	}
 	if a.Err != nil && a.Outcome != backend.OutcomeSnoozed {
 		text += fmt.Sprintf(": %v", a.Err)

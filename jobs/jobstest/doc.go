@@ -17,12 +17,18 @@
 // [Store.RequireEnqueued] is told what is expected in the words of the enqueue, and
 // [Enqueued] lists what was. [Store.Run] runs one handler once, as a worker would, and
 // returns what became of the attempt. [Store.Drain] runs everything to its end, delays,
-// retries and follow-up jobs included; [Store.RunFor] does so for a time.
+// retries and follow-up jobs included; [Store.RunFor] does so for a time, schedules included.
 //
 // # Time
 //
 // The store has a clock of its own, which moves on when nothing else is to be done: a
 // backoff of three days takes microseconds. What a handler itself sees is the real time:
 // its time.Now, its timers, and the timeout of its context. A test of those belongs into
-// a bubble of testing/synctest, where this package works as well: make the store inside.
+// a bubble of testing/synctest, where Drain can let the time of the bubble pass:
+//
+//	synctest.Test(t, func(t *testing.T) {
+//		store := jobstest.New(t, registry)
+//		store.Sleep = time.Sleep
+//		…
+//	})
 package jobstest

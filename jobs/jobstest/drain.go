@@ -19,6 +19,7 @@ const (
 // that could be run: those that are delayed, fail and are tried again, or are enqueued
 // meanwhile included. Nothing sleeps: when no job is due the store's clock moves on to
 // the next one. Queues are taken by name; in each the order is that of a worker.
+// Schedules, which never end, are for [Store.RunFor].
 //
 // It ends early when ctx does. If 100,000 attempts or 100 years do not bring it to an
 // end the test fails: a job that puts itself off for ever is for [Store.RunFor].
@@ -27,9 +28,11 @@ func (s *Store) Drain(ctx context.Context) Report {
 	return s.work(ctx, nil)
 }
 
-// RunFor is Drain for the next d of the store's time, at whose end the clock then is.
-// RunFor(ctx, 0) runs what is due now and moves no clock: what a test in a bubble of
-// testing/synctest wants, whose own time moves by time.Sleep.
+// RunFor is Drain for the next d of the store's time, at whose end the clock then is, and
+// with schedules: those of the registry, which begin with the first RunFor, and those that
+// were put at run time. (The store begins at the real time, so a test of a schedule that
+// wants a date begins in a bubble of testing/synctest, which is always 2000-01-01 00:00
+// UTC.) RunFor(ctx, 0) runs what is due now and moves no clock.
 func (s *Store) RunFor(ctx context.Context, d time.Duration) Report {
 	s.t.Helper()
 	until := s.Now().Add(max(d, 0))
@@ -40,7 +43,14 @@ func (s *Store) RunFor(ctx context.Context, d time.Duration) Report {
 func (s *Store) work(ctx context.Context, until *time.Time) Report {
 	s.t.Helper()
 	report := Report{start: s.Now()}
+	if until != nil {
+		s.declare()
+	}
 	for ctx.Err() == nil {
+		var tick time.Time
+		if until != nil {
+			tick = s.tick()
+		}
 		lease, now, next := s.lease()
 		if lease != nil {
 			report.Attempts = append(report.Attempts, s.step(ctx, lease, now))
@@ -50,6 +60,7 @@ func (s *Store) work(ctx context.Context, until *time.Time) Report {
 			}
 			continue
 		}
+		next = earlier(next, tick)
 		if next.IsZero() || until != nil && next.After(*until) {
 			break
 		}
@@ -57,10 +68,10 @@ func (s *Store) work(ctx context.Context, until *time.Time) Report {
 			s.t.Fatalf("jobstest: jobs still come after %v; RunFor runs a part", maxTime)
 			break
 		}
-		s.Advance(max(next.Sub(now), time.Millisecond))
+		s.pass(max(next.Sub(now), time.Millisecond))
 	}
 	if until != nil && ctx.Err() == nil {
-		s.Advance(until.Sub(s.Now()))
+		s.pass(until.Sub(s.Now()))
 	}
 	report.Took = s.Now().Sub(report.start)
 	report.Left = s.left()

@@ -263,6 +263,30 @@ func TestInABubbleATestMovesTheTimeAndRunsWhatIsDue(t *testing.T) {
 	})
 }
 
+func TestInABubbleDrainCanSleepSoThatHandlersSeeItsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var times []time.Duration
+		start := time.Now()
+		store := jobstest.New(t, handle(func(context.Context, *jobs.Job[Welcome]) error {
+			times = append(times, time.Since(start))
+			if len(times) < 3 {
+				return errMailer
+			}
+			return nil
+		}, jobs.Backoff(steady)))
+		store.Sleep = time.Sleep
+		enqueue(t, store, Welcome{}, jobs.At(start.Add(time.Hour)))
+
+		store.Drain(t.Context()).RequireCompleted(t)
+		store.RunFor(t.Context(), time.Hour)
+
+		require.Equal(t, []time.Duration{60 * time.Minute, 61 * time.Minute, 62 * time.Minute}, times)
+		require.Equal(t, 122*time.Minute, time.Since(start))
+		require.Equal(t, time.Now().UTC(), store.Now())
+	})
+}
+
 func TestHandlersThatEnqueueFromGoroutinesAreSafe(t *testing.T) {
 	t.Parallel()
 	registry := jobs.NewRegistry()

@@ -16,6 +16,7 @@ import (
 func inMail(options ...jobs.RegistryOption) *jobs.Registry {
 	registry := jobs.NewRegistry(options...)
 	jobs.Handle(registry, fine, jobs.Queue("mail"))
+	jobs.Declare[Reminder](registry)
 	return registry
 }
 

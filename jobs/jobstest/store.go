@@ -24,6 +24,11 @@ type TB interface {
 // [Store.RunFor] may not run at the same time as each other or themselves.
 type Store struct {
 	*memory.Backend
+	// Sleep is how Drain and RunFor let time pass. nil moves the store's clock by
+	// Advance. In a bubble of testing/synctest it may be time.Sleep, so that handlers
+	// see the same time as the store.
+	Sleep func(time.Duration)
+
 	t        TB
 	registry *jobs.Registry
 	client   *jobs.Client
@@ -74,6 +79,17 @@ func (s *Store) Enqueue(ctx context.Context, batch []backend.NewJob) ([]backend.
 		}
 	}
 	return receipts, err
+}
+
+// pass lets time pass.
+func (s *Store) pass(d time.Duration) {
+	switch {
+	case d <= 0:
+	case s.Sleep != nil:
+		s.Sleep(d)
+	default:
+		s.Advance(d)
+	}
 }
 
 // Cancel ends jobs, and the context of one that runs: a worker would learn of it

@@ -31,10 +31,11 @@ var errMailer = errors.New("the mailer is down")
 // steady waits a minute before each retry.
 var steady = jobs.Exponential{Initial: time.Minute, Factor: 1, Jitter: -1}
 
-// handle makes a registry with one handler of Welcome.
+// handle makes a registry with one handler of Welcome, which may enqueue Reminders.
 func handle(handler func(context.Context, *jobs.Job[Welcome]) error, options ...jobs.KindOption) *jobs.Registry {
 	registry := jobs.NewRegistry()
 	jobs.Handle(registry, handler, options...)
+	jobs.Declare[Reminder](registry)
 	return registry
 }
 

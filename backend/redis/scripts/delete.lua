@@ -1,15 +1,16 @@
 -- delete removes jobs that are not running.
 --
 -- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta
--- USES     base clock waiting final state ghosts
+-- USES     base clock waiting final state ghosts turn
 -- ARGV     ids
--- RETURNS  one letter per id: x deleted, R running, - no such job
+-- RETURNS  one letter per id, of the first ones at least: x deleted, R running, - no such job
 -- COST     O(ids)
 local letters = {}
 for i = 1, #ARGV do
   local id, letter = ARGV[i], '-'
-  local body = call('HGET', JOBS, id)
-  if body then
+  local size = call('HSTRLEN', JOBS, id)
+  if not turn(i, size) then break end
+  if size > 0 then
     local state, value = stateof(id)
     letter = 'x'
     if state == 'running' then
@@ -19,10 +20,11 @@ for i = 1, #ARGV do
     else
       if state == 'scheduled' then
         call('ZREM', SCHEDULED, id)
+        rare()
       elseif state == 'blocked' then
         unblock(id, value)
       else
-        haunt(levelof(body), id)
+        haunt(levelof(call('HGET', JOBS, id)), id)
       end
       call('HDEL', JOBS, id)
       call('HDEL', HISTORY, id)

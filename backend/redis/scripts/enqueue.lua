@@ -131,6 +131,9 @@ for i = 1, #groups, 2 do
   end
 end
 each('HSET', JOBS, bodies)
+if #levels > 1 or #levels == 1 and levels[1] ~= 2 or first < head then
+  call('HDEL', META, 'common') -- see lease_common
+end
 if #levels > 0 or first < head then
   -- USES bell
   ring()

@@ -1,11 +1,9 @@
--- job reads jobs by id.
+-- job reads a job.
 --
--- KEYS     jobs waiting scheduled leases running history blockedon completed cancelled dead bell
+-- KEYS     jobs waiting scheduled leases running history blockedon completed cancelled dead meta bell
 -- USES     base clock bell waiting promote state describe
--- ARGV     ids
--- RETURNS  per id: id, state, number, record, body, history
--- COST     O(ids)
+-- ARGV     id
+-- RETURNS  id, state, number, record, body, history
+-- COST     O(1)
 if promote(1000) > 0 then ring() end
-local ids = {}
-for i = 1, #ARGV do ids[i] = ARGV[i] end
-return describe(ids)
+return (describe({ ARGV[1] }, 0, true))

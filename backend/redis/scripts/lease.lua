@@ -3,10 +3,11 @@
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell last
 -- USES     base clock
--- ARGV     token, process, number, part, max, duration in ms, retention, memory in ms, blocked keys to list,
---          count ("1": say exactly how many are left), how many of max are leased ahead, proof (see grace),
---          then the keys to unblock
--- RETURNS  now, next due (0 for none), left, paused, kind, ids dropped, expiry, blocked keys, ids, bodies, histories
+-- ARGV     token, process, number, part, max, duration in ms, retention, blocked keys to list,
+--          count ("1": say exactly how many are left), how many of max are leased ahead, proof (see grace), then the keys
+--          to unblock
+-- RETURNS  now, next due (0 for none), left, paused, kind, ids dropped, expiry, blocked keys, ids, bodies, histories,
+--          whether the next lease may take the common path
 --          kind: 0 new, 1 repeated, 2 overtaken
 --
 -- A call that repeats the last one's token with a part that is not higher takes
@@ -19,7 +20,7 @@ local token, process, number, part = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]
 local max, duration = tonumber(ARGV[5]), tonumber(ARGV[6])
 RETENTION = ARGV[7]
 
-local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts')
+local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts', 'common')
 local paused, ghosts = meta[1], tonumber(meta[4] or 0)
 local last = call('GET', LAST)
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
@@ -56,10 +57,11 @@ if repeated then
 elseif head then
   -- USES grace
   local stale, changed
-  grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[12])
+  grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[11])
   if tonumber(head) <= now and grace <= now then
     -- USES waiting history final reclaim
-    if reclaim(1000) == 1000 then unfinished = true end
+    local _, full = reclaim(1000)
+    unfinished = full
     head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
   end
   if stale then leavebeat(grace, changed) end
@@ -74,15 +76,15 @@ if due and tonumber(due) <= now * 8 + 7 then
 end
 
 -- Mostly there is nothing but jobs of the usual priority.
-local rare = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HISTORY) > 0
-local anyblocked = rare and call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
+local unusual = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HISTORY) > 0
+local anyblocked = unusual and call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
 local asked, before = want, #ids
 local taken, spent, gone = {}, {}, 0 -- entries to cut off per level; ghosts among them
 local members, freed -- of blocked jobs that are handed out
 if not paused then
-  if anyblocked and #ARGV > 12 then
+  if anyblocked and #ARGV > 11 then
     members, freed = {}, {}
-    for i = 13, #ARGV do
+    for i = 12, #ARGV do
       local key = ARGV[i]
       local found = call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, want + 1)
       if #found > want then
@@ -101,7 +103,7 @@ if not paused then
   end
 
   local looked, full = 0, false
-  for level = rare and 4 or 2, rare and 0 or 2, -1 do
+  for level = unusual and 4 or 2, unusual and 0 or 2, -1 do
     local offset = 0
     while not full do
       local page = call('LRANGE', W[level], offset, offset + want)
@@ -147,7 +149,7 @@ if dropped > 0 then
   end
   ids, bodies, levels = present, there, kept
 end
-local past = rare and #ids > 0 and call('HLEN', HISTORY) > 0 and fields(HISTORY, ids) or {}
+local past = unusual and #ids > 0 and call('HLEN', HISTORY) > 0 and fields(HISTORY, ids) or {}
 for i = 1, #past do past[i] = past[i] or '' end
 if reported then
   -- USES history
@@ -173,7 +175,7 @@ if #ids > 0 then
   for i, id in ipairs(ids) do leases[2 * i - 1], leases[2 * i] = score, id end
   each('ZADD', LEASES, leases) -- those of a repeated call begin anew, as the answer may have been on its way for long
   if not repeated then
-    local records, record, begun = {}, {}, asked - tonumber(ARGV[11])
+    local records, record, begun = {}, {}, asked - tonumber(ARGV[10])
     for i, id in ipairs(ids) do
       local level = levels[i]
       if i == begun + 1 then record = {} end
@@ -191,13 +193,13 @@ end
 if not repeated and not overtaken then
   if given ~= '' then given = given .. '\n' end
   local memory = token .. '\n' .. process .. '\n' .. number .. '\n' .. part .. '\n'
-  call('SET', LAST, memory .. given .. table.concat(ids, '\n'), 'PX', ARGV[8])
+  call('SET', LAST, memory .. given .. table.concat(ids, '\n'), 'PX', MEMORY)
 end
 
 local left = 0
 if more and not paused then
   left = 1
-  if ghosts > gone or ARGV[10] == '1' then
+  if ghosts > gone or ARGV[9] == '1' then
     left = gone - ghosts
     for level = 0, 4 do left = left + call('LLEN', W[level]) end
   end
@@ -221,6 +223,18 @@ end
 local keys = {}
 if anyblocked then
   -- USES blockedkeys
-  keys = blockedkeys(tonumber(ARGV[9]))
+  keys = blockedkeys(tonumber(ARGV[8]))
 end
-return { now, soon, left, paused and 1 or 0, repeated and 1 or (overtaken and 2 or 0), dropped, expires, keys, ids, bodies, past }
+local common = not paused and not unfinished and ghosts <= gone
+if common and unusual then common = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED) == 0 end
+if common then
+  local head, limit = 0, now + 5000 -- it is found out anew now and then, whatever happens
+  if due then
+    head = math.floor(due / 8)
+    limit = math.min(limit, head)
+  end
+  call('HSET', META, 'common', limit, 'due', head)
+elseif meta[5] then
+  call('HDEL', META, 'common')
+end
+return { now, soon, left, paused and 1 or 0, repeated and 1 or (overtaken and 2 or 0), dropped, expires, keys, ids, bodies, past, common and 1 or 0 }

@@ -5,4 +5,5 @@
 -- RETURNS  nothing
 -- COST     O(1)
 redis.call('HSET', META, 'paused', 1)
+redis.call('HDEL', META, 'common')
 redis.call('DEL', BELL)

@@ -1,9 +1,9 @@
 -- retry makes dead and cancelled jobs wait again, with attempts and crashes at 0.
 --
 -- KEYS     jobs waiting scheduled running history blockedon completed cancelled dead meta bell
--- USES     base clock bell waiting promote history final state
+-- USES     base clock bell waiting promote history final state turn
 -- ARGV     ids
--- RETURNS  one letter per id: w waiting now, - no such job, else the state that does not allow it
+-- RETURNS  one letter per id, of the first ones at least: w waiting now, - no such job, else the state that does not allow it
 -- COST     O(ids)
 local LETTERS = { running = 'R', scheduled = 'S', blocked = 'B', completed = 'C', waiting = 'W' }
 checklists()
@@ -11,8 +11,9 @@ promote(1000)
 local letters, line, any = {}, lines(), false
 for i = 1, #ARGV do
   local id, letter = ARGV[i], '-'
-  local body = call('HGET', JOBS, id)
-  if body then
+  local size = call('HSTRLEN', JOBS, id)
+  if not turn(i, size + call('HSTRLEN', HISTORY, id)) then break end
+  if size > 0 then
     local state = stateof(id)
     letter = LETTERS[state] or 'w'
     if letter == 'w' then
@@ -22,12 +23,15 @@ for i = 1, #ARGV do
         blob = string.rep('\0', 5) .. string.sub(sane(blob), 6)
         if blob == NOHISTORY then call('HDEL', HISTORY, id) else call('HSET', HISTORY, id, blob) end
       end
-      local level = levelof(body)
+      local level = levelof(call('HGET', JOBS, id))
       call('RPUSH', W[level], id)
       any = true
     end
   end
   letters[i] = letter
 end
-if any then ring() end
+if any then
+  rare()
+  ring()
+end
 return table.concat(letters)

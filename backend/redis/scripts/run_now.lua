@@ -1,9 +1,9 @@
 -- run_now makes scheduled and blocked jobs wait for a worker at once.
 --
 -- KEYS     jobs waiting scheduled running blocked blockedon completed cancelled dead ghosts meta bell
--- USES     base clock bell waiting promote state ghosts
+-- USES     base clock bell waiting promote state ghosts turn
 -- ARGV     ids
--- RETURNS  one letter per id: w waiting, - no such job, else the state that does not allow it
+-- RETURNS  one letter per id, of the first ones at least: w waiting, - no such job, else the state that does not allow it
 -- COST     O(ids)
 local LETTERS = { running = 'R', completed = 'C', cancelled = 'X', dead = 'D' }
 checklists()
@@ -11,21 +11,25 @@ promote(1000)
 local letters, any = {}, false
 for i = 1, #ARGV do
   local id, letter = ARGV[i], '-'
-  local body = call('HGET', JOBS, id)
-  if body then
+  local size = call('HSTRLEN', JOBS, id)
+  if not turn(i, size) then break end
+  if size > 0 then
     local state, value = stateof(id)
     letter = LETTERS[state] or 'w'
     if state == 'scheduled' then
       call('ZREM', SCHEDULED, id)
-      call('RPUSH', W[levelof(body)], id)
+      call('RPUSH', W[levelof(call('HGET', JOBS, id))], id)
       any = true
     elseif state == 'blocked' then
       unblock(id, value)
-      call('RPUSH', W[levelof(body)], id)
+      call('RPUSH', W[levelof(call('HGET', JOBS, id))], id)
       any = true
     end
   end
   letters[i] = letter
 end
-if any then ring() end
+if any then
+  rare()
+  ring()
+end
 return table.concat(letters)

@@ -140,6 +140,7 @@ if #others > 0 then
     if failed > 0 then call('HINCRBY', META, 'failed', failed) end
     if #cancelled > 0 then call('HINCRBY', META, 'cancelled', #cancelled) end
     if #dead > 0 then call('HINCRBY', META, 'dead', #dead) end
+    if #members > 0 or first < head then rare() end
     if anyreleased or anyagain or first < head then ring() end
   end
 end

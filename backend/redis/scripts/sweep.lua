@@ -4,17 +4,22 @@
 -- USES     base clock bell waiting promote history final grace reclaim
 -- ARGV     duration in ms, retention, proof (see grace), then keys
 -- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait, in how many ms the next lease
---          expires and in how many that happens or a job is due (-1: there is neither)
+--          expires and in how many that happens or a job is due (-1: there is neither),
+--          how often schedules have changed
 -- COST     O(what it finds), at most 1000 of each, and O(keys)
 local duration = tonumber(ARGV[1])
 RETENTION = ARGV[2]
-local meta = call('HMGET', META, 'paused', 'beat', 'grace')
+local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'schedules')
 call('HDEL', META, '') -- a first write that a full store allows, after which it allows all
 
 local reclaimed, more = 0, 0
 local grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[3])
 if stale then leavebeat(grace, changed) end
-if grace <= now then reclaimed = reclaim(1000) end
+if grace <= now then
+  local full
+  reclaimed, full = reclaim(1000)
+  if full then more = 1 end
+end
 local moved = promote(1000)
 local trimmed = 0
 for _, state in ipairs({ 'completed', 'cancelled', 'dead' }) do
@@ -22,7 +27,7 @@ for _, state in ipairs({ 'completed', 'cancelled', 'dead' }) do
   trimmed = trimmed + n
   if full then more = 1 end
 end
-if reclaimed == 1000 or moved == 1000 then more = 1 end
+if moved == 1000 then more = 1 end
 local keys = {}
 for i = 4, #ARGV do
   local key = ARGV[i]
@@ -45,4 +50,4 @@ if due then
   local wait = math.max(0, math.floor(due / 8) - now)
   if soon < 0 or wait < soon then soon = wait end
 end
-return { reclaimed, trimmed, more, keys, expires, soon }
+return { reclaimed, trimmed, more, keys, expires, soon, tonumber(meta[4] or 0) }

@@ -1,12 +1,16 @@
 -- describe answers what is known of jobs, six values for each: id, state, a
 -- number (due, blocked: 0, expiry, keep-until), a record (of a running job; the
 -- level and key of a blocked one), body, history. A job without a body has the
--- state "".
-local function describe(ids)
-  local out, bodies, blobs = {}, fields(JOBS, ids), fields(HISTORY, ids)
+-- state "". It ends before what it reads exceeds room, in bytes, though if some must
+-- be read not before the first; and it answers also of how many ids it spoke.
+local function describe(ids, room, some)
+  local out = {}
   for i, id in ipairs(ids) do
+    local size = call('HSTRLEN', JOBS, id)
+    room = room - size - call('HSTRLEN', HISTORY, id) - call('HSTRLEN', RUNNING, id)
+    if room < 0 and not (some and i == 1) then return out, i - 1 end
     local state, number, record = '', 0, ''
-    if bodies[i] then
+    if size > 0 then
       local value
       state, value = stateof(id)
       if state == 'running' then
@@ -19,7 +23,7 @@ local function describe(ids)
         number = tonumber(value)
       end
     end
-    out[#out + 1] = { id, state, number, record, bodies[i] or '', blobs[i] or '' }
+    out[i] = { id, state, number, record, call('HGET', JOBS, id) or '', call('HGET', HISTORY, id) or '' }
   end
-  return out
+  return out, #ids
 end

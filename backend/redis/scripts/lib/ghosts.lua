@@ -4,6 +4,7 @@
 local function haunt(level, id)
   call('HINCRBY', GHOSTS, level .. id, 1)
   call('HINCRBY', META, 'ghosts', 1)
+  rare()
 end
 
 -- unblock takes a job out of the blocked ones. on is its entry in BLOCKEDON.

@@ -1,9 +1,18 @@
 -- reclaim returns up to limit jobs whose leases have expired to the front of
 -- their lists and counts a crash for each that was not leased ahead; one that was
--- to be cancelled becomes cancelled. It answers how many there were.
+-- to be cancelled becomes cancelled. Of progress and histories it reads 4 MiB at most,
+-- or one job's. It answers how many there were, and whether more may be left.
 local function reclaim(limit)
   local ids = call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, limit)
-  if #ids == 0 then return 0 end
+  if #ids == 0 then return 0, false end
+  local full, room = #ids == limit, 4194304
+  for i, id in ipairs(ids) do
+    room = room - call('HSTRLEN', RUNNING, id) - call('HSTRLEN', HISTORY, id)
+    if room < 0 and i > 1 then
+      ids, full = { unpack(ids, 1, i - 1) }, true
+      break
+    end
+  end
   checklists()
   local records, blobs = fields(RUNNING, ids), fields(HISTORY, ids)
   local line, histories, cancelled, crashes = lines(), {}, {}, 0
@@ -39,5 +48,5 @@ local function reclaim(limit)
     call('HINCRBY', META, 'cancelled', #cancelled)
     finish('cancelled', cancelled)
   end
-  return #ids
+  return #ids, full
 end

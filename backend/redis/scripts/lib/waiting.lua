@@ -9,12 +9,21 @@ local function checklists()
   for level = 0, 4 do call('LLEN', W[level]) end
 end
 
+-- rare closes the common path of lease until a whole lease opens it again.
+local function rare() call('HDEL', META, 'common') end
+
+local function rarely(line)
+  if #line[0] + #line[1] + #line[3] + #line[4] > 0 then rare() end
+end
+
 local function append(line)
+  rarely(line)
   for level = 0, 4 do each('RPUSH', W[level], line[level]) end
 end
 
 -- prepend puts the ids to the front, so that the first of them comes first.
 local function prepend(line)
+  rarely(line)
   for level = 0, 4 do
     local ids, back = line[level], {}
     for i = #ids, 1, -1 do back[#back + 1] = ids[i] end

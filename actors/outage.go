@@ -1,0 +1,106 @@
+package actors
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// outage is what is known of the calls that fail. One that goes on, or that comes and
+// goes, is one line in the log.
+type outage struct {
+	down atomic.Bool // spares the lock while all is well
+
+	mu      sync.Mutex
+	failing map[string]error // the last error of each verb that fails
+	last    error
+	said    bool
+	lines   rarely
+	// faults are panics, deaf is said of commands that are not heard.
+	faults, deaf rarely
+}
+
+func (o *outage) note(log *slog.Logger, op string, err error) {
+	o.mu.Lock()
+	if o.failing == nil {
+		o.failing = map[string]error{}
+	}
+	o.failing[op], o.last = err, err
+	began := !o.down.Swap(true)
+	missed, say := 0, false
+	if began {
+		missed, say = o.lines.may(time.Now())
+	}
+	o.said = o.said || say
+	o.mu.Unlock()
+	if !say {
+		return
+	}
+	text := "the job store does not answer; running jobs go on and settlements are kept"
+	if errors.Is(err, backend.ErrRejected) {
+		text = "the job store refuses a call; it is repeated"
+	}
+	if missed > 0 {
+		text = "the job store fails now and then"
+	}
+	log.Warn(text, "op", op, "error", err.Error(), "missed", missed)
+}
+
+func (o *outage) over(log *slog.Logger, op string) {
+	if !o.down.Load() {
+		return
+	}
+	o.mu.Lock()
+	delete(o.failing, op)
+	well := len(o.failing) == 0
+	say := well && o.said
+	if well {
+		o.down.Store(false)
+		o.last, o.said = nil, false
+	}
+	o.mu.Unlock()
+	if say {
+		log.Info("the job store answers again", "op", op)
+	}
+}
+
+// text is what the last failure said; empty while the store answers.
+func (o *outage) text() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.last == nil {
+		return ""
+	}
+	return o.last.Error()
+}
+
+// rarely keeps the same line of a log from being written more than once a second, and
+// the rarer the longer it goes on, once a minute at last.
+type rarely struct {
+	mu     sync.Mutex
+	next   time.Time
+	gap    time.Duration
+	missed int
+}
+
+// may reports whether to write the line, and how many were not written since the last.
+func (r *rarely) may(now time.Time) (missed int, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Before(r.next) {
+		r.missed++
+		return 0, false
+	}
+	if r.gap == 0 || now.Sub(r.next) > 10*time.Second {
+		r.gap = time.Second
+	} else {
+		r.gap = min(2*r.gap, time.Minute)
+	}
+	missed, r.missed = r.missed, 0
+	r.next = now.Add(r.gap)
+	return missed, true
+}

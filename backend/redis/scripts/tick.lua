@@ -1,0 +1,62 @@
+-- tick advances schedules and enqueues their jobs.
+--
+-- KEYS     schedules jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell
+-- USES     base clock bell waiting promote state ghosts final cancel schedule
+-- ARGV     retention, then per tick: name, version, instant and next one in ms, missed, overlap, then id, level, due in
+--          ms (0: now; "+" and a delay) and body of the job; an id of '' is none
+--          overlap: allow, skip, wait, cancel
+-- RETURNS  now, then per tick: what became of it, the id of a running job to be cancelled, name, record, state of the
+--          last job
+-- COST     O(ticks)
+RETENTION = ARGV[1]
+
+local function enqueue(id, level, due, body)
+  if call('HEXISTS', JOBS, id) == 1 then return end
+  due = string.sub(due, 1, 1) == '+' and now + string.sub(due, 2) or tonumber(due)
+  local low = now % 4294967296
+  local header = struct.pack('>HI4', level * 8192 + (now - low) / 4294967296, low)
+  if due > now then
+    call('ZADD', SCHEDULED, due * 8 + level, id)
+  else
+    promote(1000)
+    call('RPUSH', W[level], id)
+  end
+  call('HSET', JOBS, id, header .. body)
+  rare()
+  ring()
+end
+
+-- tick answers what became of it, and the id of a running job that is to be told.
+local function tick(name, version, at, next, missed, overlap, id, level, due, body)
+  local s = readschedule(name)
+  if not s then return 'stale', '' end
+  if s.version ~= version then return id ~= '' and s.job == id and 'enqueued' or 'stale', '' end
+  if tonumber(at) > now then return 'early', '' end
+  local became, told = 'passed', ''
+  if id ~= '' then
+    became = 'enqueued'
+    local state, value = jobstate(s.job)
+    local unfinished = s.job ~= id and state ~= '' and not FINAL[state]
+    if unfinished and overlap == 'wait' then return 'waits', '' end
+    if unfinished and overlap == 'skip' then became = 'skipped' end
+    checklists()
+    call('EXISTS', BELL)
+    if became == 'enqueued' then
+      s.last, s.job, s.enqueued, id = at, id, s.enqueued + 1, s.job
+    end
+    if became == 'enqueued' and unfinished and overlap == 'cancel' then told = id end
+  end
+  s.skipped, s.next = s.skipped + tonumber(missed), next
+  if became ~= 'enqueued' then s.skipped = s.skipped + 1 end
+  writeschedule(name, s) -- the first write: a full store refuses it
+  if told ~= '' and cancel(told) ~= 'R' then told = '' end
+  if became == 'enqueued' then enqueue(s.job, tonumber(level), due, body) end
+  return became, told
+end
+
+local results = { now }
+for i = 2, #ARGV, 10 do
+  local became, told = tick(unpack(ARGV, i, i + 9))
+  results[#results + 1] = { became, told, unpack(answer(ARGV[i])) }
+end
+return results
