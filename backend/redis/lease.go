@@ -109,6 +109,10 @@ type shot struct {
 	ids, bodies, past  []any
 }
 
+// commonFor is for how long after a whole lease others may set out on the common path.
+// The server leaves it open for as long as one of them may wait for its bell besides.
+const commonFor = time.Second
+
 // leaseCall makes the call for one tag. exact asks how many jobs are left. The common
 // path is taken where the last lease found that the next one may; if that is no longer
 // true its answer is rare, and the next call that is made here is whole.
@@ -117,7 +121,7 @@ func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, pa
 	if request.Max > 0 {
 		ahead = share * request.Ahead / request.Max
 	}
-	if part == 1 && share > 0 && t.common.Load() {
+	if part == 1 && share > 0 && instant() < t.common.Load() {
 		c := t.call(leaseCommon, "l:"+request.Worker, 6)
 		c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), share, request.Duration.Milliseconds(), ahead)
 		return c
@@ -184,7 +188,7 @@ func (t *tag) rare(c *call) bool {
 	if n, is := reply.(int64); err != nil || !is || n != 0 {
 		return false
 	}
-	t.common.Store(false)
+	t.common.Store(0)
 	return true
 }
 
@@ -201,7 +205,12 @@ func (b *Backend) look(t *tag, c *call) (*shot, error) {
 	if s.dropped > 0 {
 		b.log.Error("ids were dropped whose jobs are not stored any more", "queue", t.queue, "dropped", s.dropped)
 	}
-	t.common.Store(s.common)
+	switch {
+	case !s.common:
+		t.common.Store(0)
+	case c.script == leaseScript:
+		t.common.Store(in(commonFor.Milliseconds()))
+	}
 	t.clock.set(s.now)
 	next := int64(-1)
 	if s.next > 0 {

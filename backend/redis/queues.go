@@ -29,8 +29,6 @@ type tag struct {
 	lanes [2]lane                 // for small calls and for large ones
 	clock serverClock
 	notes
-	// common is whether the next lease may take the common path.
-	common atomic.Bool
 }
 
 // call makes a call of a script on the tag. last is the caller's memory, for

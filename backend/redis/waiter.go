@@ -184,7 +184,12 @@ func (w *waiter) leaseAtTheBell(ctx context.Context, request *backend.LeaseReque
 		w.forsake(client)
 	}
 
-	if t.rare(c) || goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
+	if goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
+		if err := w.b.run(ctx, c); err != nil { // which has the server learn it
+			return reply, err
+		}
+	}
+	if t.rare(c) {
 		return w.b.Lease(ctx, *request)
 	}
 	shot, err := w.b.look(t, c)

@@ -228,7 +228,7 @@ end
 local common = not paused and not unfinished and ghosts <= gone
 if common and unusual then common = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED) == 0 end
 if common then
-  local head, limit = 0, now + 5000 -- it is found out anew now and then, whatever happens
+  local head, limit = 0, now + 7000 -- it is found out anew now and then; who sets out a second later may wait for its bell till then
   if due then
     head = math.floor(due / 8)
     limit = math.min(limit, head)
