@@ -11,12 +11,13 @@
 // # The tree
 //
 //	                   supervisor
-//	    ┌───────────┬──────┴────────┬────────────┐
-//	 fetcher       pool          settler       keeper
-//	  ▲  │           └─ executor    ▲            │
-//	  │  └──── job ────►  × N ─ run ┘            │
-//	  └────── slot ────── ┘                      │
-//	 lease, wait                  settle   renew, sweep, announce, listen
+//	    ┌───────────┬──────┴────────┬────────────┬──────────────────┐
+//	 fetcher       pool          settler       keeper ─ changes ─► clock
+//	  ▲  │           └─ executor    ▲            │                  │
+//	  │  └──── job ────►  × N ─ run ┘            │                  │
+//	  └────── slot ────── ┘                      │                  │
+//	 lease, wait                  settle   renew, sweep,          tick
+//	                                       announce, listen
 //	═══════════════════════════ line ══════════════════════════ the store
 //
 // No actor waits: calls to the store and handlers run in goroutines and answer by a
@@ -29,10 +30,11 @@
 //   - settler: brings settlements to the store until they are confirmed.
 //   - keeper: renews leases, sweeps, publishes the worker's record and progress, hears
 //     commands.
+//   - clock: enqueues the jobs of schedules that are due; none leads.
 //
 // # The stop
 //
-//	draining       pills for fetcher and pool; executors end after their jobs
+//	draining       pills for clock, fetcher and pool; executors end after their jobs
 //	cancelling     the handlers' contexts end with jobs.ErrStopping
 //	handing-back   what still runs is handed back and left behind
 //	               settler: all is confirmed ─► keeper: signs off ─► report

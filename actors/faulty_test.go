@@ -137,6 +137,12 @@ func (f *faulty) settles() []backend.SettleRequest {
 	return append([]backend.SettleRequest(nil), f.sets...)
 }
 
+func (f *faulty) sweeps() []backend.SweepRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]backend.SweepRequest(nil), f.sweep...)
+}
+
 func (f *faulty) do(ctx context.Context, verb string, call func() error) error {
 	f.mu.Lock()
 	f.calls[verb] = append(f.calls[verb], time.Now())
@@ -183,6 +189,18 @@ func (f *faulty) Sweep(ctx context.Context, request backend.SweepRequest) (backe
 	f.sweep = append(f.sweep, request)
 	f.mu.Unlock()
 	return ask(ctx, f, "sweep", func() (backend.SweepReply, error) { return f.Backend.Sweep(ctx, request) })
+}
+
+func (f *faulty) PutSchedule(ctx context.Context, schedule backend.Schedule) (backend.Schedule, error) {
+	return ask(ctx, f, "put schedule", func() (backend.Schedule, error) { return f.Backend.PutSchedule(ctx, schedule) })
+}
+
+func (f *faulty) Schedules(ctx context.Context, query backend.SchedulesQuery) (backend.SchedulesPage, error) {
+	return ask(ctx, f, "schedules", func() (backend.SchedulesPage, error) { return f.Backend.Schedules(ctx, query) })
+}
+
+func (f *faulty) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickReply, error) {
+	return ask(ctx, f, "tick", func() (backend.TickReply, error) { return f.Backend.Tick(ctx, ticks) })
 }
 
 func (f *faulty) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (backend.Announced, error) {

@@ -34,12 +34,13 @@ type (
 	// chore comes between two beats if something is to be looked at in time.
 	chore     struct{}
 	houseKept struct {
-		by       *keeper
-		first    []string
-		vanished map[string]bool
-		blocked  []string
-		next     time.Duration
-		err      error
+		by        *keeper
+		first     []string
+		vanished  map[string]bool
+		blocked   []string
+		schedules uint64
+		next      time.Duration
+		err       error
 	}
 )
 
@@ -93,7 +94,7 @@ func (k *keeper) keepHouse(c actor.Context) {
 		if swept.Reclaimed > 0 {
 			k.config.Logger.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
 		}
-		answer.blocked = swept.Blocked
+		answer.blocked, answer.schedules = swept.Blocked, swept.Schedules
 		answer.next = soonest(announced.Next, swept.Next)
 		return errors.Join(announceErr, sweepErr)
 	}, func(err error) {
@@ -105,6 +106,9 @@ func (k *keeper) keepHouse(c actor.Context) {
 func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 	if len(m.blocked) > 0 {
 		c.Send(k.fetcher, &blockedKeys{m.blocked})
+	}
+	if m.schedules != 0 {
+		c.Send(k.ticker, &schedulesSeen{m.schedules})
 	}
 	if m.err != nil {
 		k.house.all = true

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -31,6 +32,7 @@ type keeper struct {
 	post    *post
 	bell    *progressBell
 	fetcher *actor.PID
+	ticker  *actor.PID
 
 	leases, progress batches[*run]
 	house            house
@@ -88,7 +90,7 @@ func newKeeper(t *tree) *keeper {
 	k := &keeper{
 		house:  house{all: true},
 		config: &t.config, worker: t.worker, started: t.started, status: t.status, line: t.line, ledger: t.ledger,
-		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher,
+		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher, ticker: t.ticker,
 		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
 		progress: batches[*run]{count: renewCount, bytes: progressBytes,
 			weigh: func(r *run) int { return lease + len(r.newestProgress()) }},
@@ -257,12 +259,17 @@ func (k *keeper) rest(c actor.Context, failures int, err error) {
 	k.post.after(pause, c.Self(), &rested{})
 }
 
-// command learns from the store about a job that is to be cancelled, or looks at a
-// queue in which jobs are blocked with the next beat.
+// command learns from the store about a job that is to be cancelled, about schedules, or
+// looks at a queue in which jobs are blocked with the next beat.
 func (k *keeper) command(command backend.Command) {
 	switch command.Verb {
 	case backend.CommandBlocked:
 		k.house.visit(command.Queue)
+		return
+	case backend.CommandSchedule:
+		if slices.Contains(k.config.Queues, command.Queue) {
+			k.post.send(k.ticker, &schedulesChanged{})
+		}
 		return
 	case backend.CommandCancel:
 	default:

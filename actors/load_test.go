@@ -17,23 +17,25 @@ import (
 	"github.com/caddis-go/caddis/jobs"
 )
 
-// narrow is a store at the end of a line that carries so many bytes a second, for all
-// calls together, and that refuses what is larger than its limit.
+// narrow is a store at the end of a line that carries so many bytes a second, for
+// settlements and for renewals each, as they go over connections of their own, and that
+// refuses what is larger than its limit.
 type narrow struct {
 	backend.Backend
 	rate, limit int
 	refusal     error
 
-	mu    sync.Mutex
-	queue chan struct{} // whose turn it is on the line
-	most  int
+	settles, renews chan struct{} // whose turn it is on a connection
+
+	mu   sync.Mutex
+	most int
 }
 
 func newNarrow(b backend.Backend) *narrow {
-	return &narrow{Backend: b, queue: make(chan struct{}, 1)}
+	return &narrow{Backend: b, settles: make(chan struct{}, 1), renews: make(chan struct{}, 1)}
 }
 
-func (n *narrow) carry(ctx context.Context, size int) error {
+func (n *narrow) carry(ctx context.Context, turn chan struct{}, size int) error {
 	n.mu.Lock()
 	n.most = max(n.most, size)
 	n.mu.Unlock()
@@ -44,11 +46,11 @@ func (n *narrow) carry(ctx context.Context, size int) error {
 		return nil
 	}
 	select {
-	case n.queue <- struct{}{}:
+	case turn <- struct{}{}:
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", backend.ErrUnavailable, ctx.Err())
 	}
-	defer func() { <-n.queue }()
+	defer func() { <-turn }()
 	select {
 	case <-time.After(time.Duration(size) * time.Second / time.Duration(n.rate)):
 		return nil
@@ -65,7 +67,7 @@ func (n *narrow) Settle(ctx context.Context, request backend.SettleRequest) ([]b
 			size += len(s.History.Result)
 		}
 	}
-	if err := n.carry(ctx, size); err != nil {
+	if err := n.carry(ctx, n.settles, size); err != nil {
 		return nil, err
 	}
 	return n.Backend.Settle(ctx, request)
@@ -76,7 +78,7 @@ func (n *narrow) Renew(ctx context.Context, request backend.RenewRequest) ([]bac
 	for _, held := range request.Leases {
 		size += 100 + len(held.Progress)
 	}
-	if err := n.carry(ctx, size); err != nil {
+	if err := n.carry(ctx, n.renews, size); err != nil {
 		return nil, err
 	}
 	return n.Backend.Renew(ctx, request)
@@ -111,7 +113,7 @@ func TestASettlementThatTheStoreRefusesFailsItsAttemptAndKeepsNoOtherUnconfirmed
 					}
 					return 10
 				}), concurrency(50))
-				pause(10 * time.Second)
+				pause(30 * time.Second)
 				require.EqualValues(t, 49, r.counts()[backend.StateCompleted], "the others do not wait for it")
 				pause(3 * time.Minute)
 

@@ -180,7 +180,7 @@ func TestTheSweepAsksForTheKindsThatTheWorkerHas(t *testing.T) {
 		require.NoError(t, err)
 		r.start(noop)
 		pause(10 * time.Second)
-		require.Equal(t, []string{key}, r.faulty.sweep[0].Keys)
+		require.Equal(t, []string{key}, r.faulty.sweeps()[0].Keys)
 		require.Equal(t, backend.StateCompleted, r.job("0").State)
 	})
 }

@@ -26,6 +26,7 @@ type settler struct {
 	news   *news
 	clock  *storeClock
 	post   *post
+	ticker *actor.PID
 	log    *slog.Logger
 
 	relay relay
@@ -52,7 +53,7 @@ const (
 
 func newSettler(t *tree) *settler {
 	return &settler{
-		worker: t.worker, line: t.line, ledger: t.ledger, news: t.news, clock: t.clock, post: t.post, log: t.log,
+		worker: t.worker, line: t.line, ledger: t.ledger, news: t.news, clock: t.clock, post: t.post, ticker: t.ticker, log: t.log,
 		relay:   relay{dispatcher: t.dispatch},
 		batches: batches[*run]{count: commitCount, bytes: commitBytes, weigh: (*run).settlementWeight},
 	}
@@ -190,6 +191,7 @@ func (s *settler) confirmed(results []backend.SettleResult) []*run {
 	}
 	s.ledger.settled(runs[:n], results[:n])
 	s.news.ended(runs[:n], results[:n])
+	s.tellEnded(runs[:n], results[:n])
 	return runs[:n]
 }
 

@@ -11,14 +11,14 @@ import (
 
 // supervisor owns the life of a worker. Its tasks are
 //
-//   - to start the parts in order: settler, keeper, fetcher, pool;
+//   - to start the parts in order: settler, fetcher, keeper, clock, pool;
 //   - to restart a part that fails, and to give up when that happens too often;
 //   - to take Quiet, Resume, Resize and Inspect;
 //   - to stop the parts in order when Stop or a pill comes, each step within its
 //     part of the grace;
 //   - to answer everyone who asked for the stop with the report.
 //
-// The stop is a cascade of pills. The fetcher and the pool get theirs first: no
+// The stop is a cascade of pills. Clock, fetcher and pool get theirs first: no
 // new jobs, executors end after the job that they run. When both have ended the
 // settler gets its pill and ends when the store has confirmed everything; then
 // the keeper, which has renewed the leases until here, signs the worker off.
@@ -130,12 +130,13 @@ func (s *supervisor) start(c actor.Context) {
 	begin(t.settler, &s.settler.relay, func() actor.Actor { return s.settler })
 	begin(t.fetcher, &s.fetcher.relay, func() actor.Actor { return s.fetcher })
 	begin(t.keeper, t.dispatch, func() actor.Actor { return newKeeper(t) })
+	begin(t.ticker, t.dispatch, func() actor.Actor { return newClock(t) })
 	t.life.accepting.Store(true)
 	begin(t.pool, t.dispatch, s.pool)
 	t.life.setState(StateRunning)
 }
 
-// quiet sends an order to the fetcher and changes the state, where that is
+// quiet sends an order to fetcher and clock and changes the state, where that is
 // possible.
 func (s *supervisor) quiet(c actor.Context, order any, from, to State) {
 	if s.tree.life.state() != from {
@@ -143,6 +144,7 @@ func (s *supervisor) quiet(c actor.Context, order any, from, to State) {
 	}
 	s.tree.life.accepting.Store(to == StateRunning)
 	c.Send(s.tree.fetcher, order)
+	c.Send(s.tree.ticker, order)
 	s.tree.life.setState(to)
 }
 
@@ -172,6 +174,7 @@ func (s *supervisor) stop(c actor.Context, m *Stop, reason string) {
 		t.life.stopBegan.Store(now.UnixNano())
 		t.life.accepting.Store(false)
 		t.life.setState(StateDraining)
+		c.Poison(t.ticker)
 		c.Poison(t.fetcher)
 		c.Poison(t.pool)
 	} else {

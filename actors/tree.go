@@ -30,7 +30,7 @@ type tree struct {
 	clock   *storeClock
 	bell    *progressBell
 
-	supervisor, fetcher, pool, settler, keeper *actor.PID
+	supervisor, fetcher, pool, settler, keeper, ticker *actor.PID
 
 	// watchdog ends a stop that does not end by itself, watchdogAt and lastCalls.
 	stopMu     sync.Mutex
@@ -54,7 +54,7 @@ func plant(system *actor.ActorSystem, config Config, worker string) *tree {
 	}
 	t.supervisor = t.door.supervisor
 	for name, pid := range map[string]**actor.PID{
-		"fetcher": &t.fetcher, "pool": &t.pool, "settler": &t.settler, "keeper": &t.keeper,
+		"fetcher": &t.fetcher, "pool": &t.pool, "settler": &t.settler, "keeper": &t.keeper, "clock": &t.ticker,
 	} {
 		*pid = system.NewLocalPID(t.supervisor.Id + "/" + name)
 	}

@@ -42,6 +42,18 @@ func (m *welcomer) Welcome(_ context.Context, user int64) error {
 	return nil
 }
 
+type Report struct {
+	Of string `json:"of"`
+}
+
+func (Report) Kind() string { return "report" }
+
+func schedule(registry *jobs.Registry) {
+	jobs.Schedule(registry, "nightly", jobs.Cron("30 2 * * *", "Europe/Berlin"), Report{Of: "orders"})
+	jobs.Schedule(registry, "refresh", jobs.Every(5*time.Minute), Report{Of: "stock"},
+		jobs.Overlap(backend.OverlapSkip), jobs.CatchUpLast(), jobs.Jitter(30*time.Second))
+}
+
 func newRegistry(mailer *welcomer) *jobs.Registry {
 	registry := jobs.NewRegistry()
 	jobs.Handle(registry, func(ctx context.Context, job *jobs.Job[Welcome]) error {
@@ -244,6 +256,7 @@ func useReadme(t *testing.T, store backend.Backend) {
 	t.Helper()
 	mailer := &welcomer{welcomed: make(chan int64, 1)}
 	registry := newRegistry(mailer)
+	schedule(registry)
 	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: registry})
 	require.NoError(t, err)
 	_, err = client.Enqueue(t.Context(), Welcome{UserID: 42})

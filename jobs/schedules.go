@@ -95,8 +95,8 @@ func (c *Client) PutSchedule(ctx context.Context, name string, timing Timing, ar
 }
 
 // PutSchedules stores the schedules that the registry declares for these queues, or for
-// all if queues is nil. A worker does so when it starts. Those that are stored already as they are declared
-// are left alone.
+// all if queues is nil. A worker does so for its queues when it starts. Those that are
+// stored already as they are declared are left alone.
 func (r *Registry) PutSchedules(ctx context.Context, store backend.Scheduler, queues []string) error {
 	c := Client{registry: r}
 	var failures []error
@@ -111,6 +111,9 @@ func (r *Registry) PutSchedules(ctx context.Context, store backend.Scheduler, qu
 	}
 	return errors.Join(failures...)
 }
+
+// HasSchedules reports whether the registry declares any schedule.
+func (r *Registry) HasSchedules() bool { return len(r.schedules) > 0 }
 
 // Declares reports whether the registry declares a schedule of this name.
 func (r *Registry) Declares(schedule string) bool {
@@ -288,9 +291,14 @@ func (c *Client) AllSchedules(ctx context.Context, queue string) iter.Seq2[Sched
 // is of none.
 func (i Info) Schedule() (name string, at time.Time, ok bool) { return backend.ParseTickID(i.ID) }
 
+// scheduleError names what an error is about, unless the store has done so.
 func scheduleError(op, queue, name string, err error) error {
-	if err == nil {
-		return nil
+	var named *backend.Error
+	switch {
+	case err == nil || errors.As(err, &named):
+		return err
+	case queue == "":
+		return &Error{Op: op, Err: fmt.Errorf("schedule %q: %w", name, err)}
 	}
 	return &Error{Op: op, Err: fmt.Errorf("schedule %q in queue %q: %w", name, queue, err)}
 }

@@ -42,7 +42,9 @@ var dailies = []daily{
 	{name: "every-20-minutes-at-night", text: "*/20 1-3 * * *", every: true, matches: func(w time.Time) bool {
 		return w.Hour() >= 1 && w.Hour() <= 3 && w.Minute()%20 == 0
 	}},
-	{name: "hourly", text: "50 * * * *", every: true, hourly: true, matches: func(w time.Time) bool { return w.Minute() == 50 }},
+	{name: "hourly-at-weekends", text: "50 * * * sat,sun", every: true, hourly: true, matches: func(w time.Time) bool {
+		return (w.Weekday() == time.Saturday || w.Weekday() == time.Sunday) && w.Minute() == 50
+	}},
 }
 
 // minute is one of a year, and what a clock on the wall makes of it.
@@ -103,7 +105,7 @@ func ticker(ctx context.Context, t require.TestingT, store backend.Backend, queu
 			require.NoError(t, info.Err)
 			if tick, due := info.Tick(page.Now); due {
 				ticks = append(ticks, tick)
-			} else if info.Next.Before(next) && !info.Next.IsZero() {
+			} else if info.Next.Before(next) && !info.Next.IsZero() && !info.Paused {
 				next = info.Next
 			}
 		}

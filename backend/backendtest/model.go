@@ -21,6 +21,8 @@ type model struct {
 	front, back int
 
 	completed, failed, cancelled, dead, crashed int64
+
+	schedules map[string]*backend.Schedule
 }
 
 type entry struct {
@@ -35,7 +37,9 @@ type entry struct {
 	cancelRequested bool
 }
 
-func newModel() *model { return &model{jobs: map[string]*entry{}} }
+func newModel() *model {
+	return &model{jobs: map[string]*entry{}, schedules: map[string]*backend.Schedule{}}
+}
 
 func (m *model) count(state backend.State) int64 {
 	n := int64(0)

@@ -46,7 +46,10 @@ func RunModel(t *testing.T, open func(t *testing.T) backend.Backend, sequences i
 }
 
 // ids are few, so that calls meet each other's jobs.
-var modelIDs = []string{"a", "b", "c", "d", "e", "f", "g"}
+var modelIDs = []string{
+	"a", "b", "c", "d", "e", "f",
+	backend.TickID("s", longAgo), backend.TickID("s", hour(1)), backend.TickID("t", longAgo), backend.TickID("t", hour(1)),
+}
 
 // player plays one sequence.
 type player struct {
@@ -56,6 +59,8 @@ type player struct {
 	queue   string
 	model   *model
 	workers []*modelWorker
+	// versions are those that the store gave to schedules.
+	versions []uint64
 }
 
 // modelWorker is a worker and its last calls.
@@ -99,6 +104,10 @@ func (p *player) play() {
 		"run now":           func(*rapid.T) { p.act("run now", p.store.RunNow) },
 		"pause or resume":   func(*rapid.T) { p.pause() },
 		"sweep":             func(*rapid.T) { p.sweep() },
+		"put a schedule":    func(*rapid.T) { p.putSchedule() },
+		"delete a schedule": func(*rapid.T) { p.deleteSchedule() },
+		"tick":              func(*rapid.T) { p.tick() },
+		"tick more":         func(*rapid.T) { p.tick() },
 		"inspect":           func(*rapid.T) { p.inspect() },
 	})
 	p.inspect()
@@ -121,6 +130,7 @@ func (p *player) inspect() {
 	for _, id := range modelIDs {
 		p.compareJob(id)
 	}
+	p.compareSchedules()
 	limit := rapid.IntRange(1, 4).Draw(p.T, "page")
 	for _, state := range backend.States {
 		p.comparePages(state, limit)

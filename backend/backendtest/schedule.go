@@ -115,6 +115,7 @@ var scheduleTests = []test{
 		for _, s := range []backend.Schedule{
 			schedule("nightly"),
 			{Queue: "q", Name: "ended", Spec: all},
+			{Queue: "q", Name: "short", Spec: []byte("a\x00b")},
 			{Queue: "q", Name: "a-b_c.d:e/f", Next: time.UnixMilli(time.Now().UnixMilli()).Add(never), Paused: true},
 			{Queue: "q", Name: "large", Spec: slices.Repeat([]byte("x"), backend.MaxSpec), Next: time.UnixMilli(1).Add(time.Second)},
 			{Queue: "q", Name: "far", Next: time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC)},
@@ -127,7 +128,7 @@ var scheduleTests = []test{
 			require.Empty(k, stored.LastJob)
 		}
 		names := k.schedules(2)
-		require.ElementsMatch(k, []string{"nightly", "ended", "a-b_c.d:e/f", "large", "far"}, names)
+		require.ElementsMatch(k, []string{"nightly", "ended", "short", "a-b_c.d:e/f", "large", "far"}, names)
 		require.ElementsMatch(k, names, k.schedules(0))
 		_, err := k.Queue(k.ctx, "q")
 		require.NoError(k, err, "the queue is known")

@@ -169,7 +169,7 @@ func (q *queue) tick(t *backend.Tick, now int64) (backend.TickOutcome, error) {
 	switch {
 	case s == nil:
 		return backend.TickStale, nil
-	case s.Version != t.Version && s.LastJob == backend.TickID(t.Name, t.At):
+	case s.Version != t.Version && t.Job != nil && s.LastJob == t.Job.ID:
 		return backend.TickEnqueued, nil
 	case s.Version != t.Version:
 		return backend.TickStale, nil

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// dialTimeout bounds the connecting to a server.
+	// dialTimeout bounds the connecting to a server, if a call may not take longer:
+	// over TLS a server that is busy takes its time to shake hands.
 	dialTimeout = time.Second
 	// reloadInterval is how old what a client knows of a Cluster may be when it
 	// is used. Only a redirection makes the library look again before its time,
@@ -64,7 +65,7 @@ func (d *deriver) client(size int, track *tracker, h hook) goredis.UniversalClie
 		o.MaxRetries = -1
 		o.MaxRedirects = 3
 		o.ClusterStateReloadInterval = reloadInterval
-		o.DialTimeout, o.DialerRetries = dialTimeout, 1
+		o.DialTimeout, o.DialerRetries = track.patience(), 1
 		o.ReadTimeout, o.WriteTimeout = socketTimeout, socketTimeout
 		o.ContextTimeoutEnabled = true
 		o.PoolSize, o.PoolTimeout, o.PoolFIFO = size, dialTimeout, false
@@ -77,7 +78,7 @@ func (d *deriver) client(size int, track *tracker, h hook) goredis.UniversalClie
 		o.ReadOnly, o.RouteByLatency, o.RouteRandomly = false, false, false
 		guardClusterOptions(&o)
 		if o.Dialer == nil {
-			o.Dialer = goredis.NewDialer(&goredis.Options{DialTimeout: dialTimeout, TLSConfig: o.TLSConfig})
+			o.Dialer = goredis.NewDialer(&goredis.Options{DialTimeout: track.patience(), TLSConfig: o.TLSConfig})
 		}
 		o.Dialer = prompt(o.Dialer, track)
 		client := goredis.NewClusterClient(&o)
@@ -87,7 +88,7 @@ func (d *deriver) client(size int, track *tracker, h hook) goredis.UniversalClie
 	}
 	o := *d.single
 	o.MaxRetries = -1
-	o.DialTimeout, o.DialerRetries = dialTimeout, 1
+	o.DialTimeout, o.DialerRetries = track.patience(), 1
 	o.ReadTimeout, o.WriteTimeout = socketTimeout, socketTimeout
 	o.ContextTimeoutEnabled = true
 	o.PoolSize, o.PoolTimeout, o.PoolFIFO = size, dialTimeout, false
@@ -112,7 +113,7 @@ type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 // TLS, nor does the one that asks Sentinel; and it tracks what it opens.
 func prompt(dial dialer, track *tracker) dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		ctx, cancel := context.WithTimeout(ctx, track.patience())
 		defer cancel()
 		conn, err := dialWithin(ctx, dial, network, addr)
 		if err != nil {

@@ -126,6 +126,10 @@ func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []b
 	return tags, nil
 }
 
+// bulky is from which size on a job is told to the lease, which else does not look at
+// sizes; see BULKY in scripts/lib/base.lua.
+const bulky = 16 << 10
+
 // freightOf makes the cargo of the jobs of one tag.
 func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
 	c := &cargo{jobs: make([]freight, len(p.at)), common: true}
@@ -139,7 +143,7 @@ func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
 		}
 		c.jobs[n] = freight{id: job.ID, when: due, body: envelope(job, enqueued)}
 		c.size += len(c.jobs[n].body) + len(job.ID)
-		c.common = c.common && due == usual
+		c.common = c.common && due == usual && len(c.jobs[n].body) <= bulky
 	}
 	return c
 }

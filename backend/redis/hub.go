@@ -95,6 +95,9 @@ type tracker struct {
 	closed bool // under the lock of the hub
 }
 
+// patience is how long a server may take to open a connection or to say its first word.
+func (t *tracker) patience() time.Duration { return max(t.hub.timeout, dialTimeout) }
+
 func (t *tracker) missed() {
 	if t.onMiss != nil {
 		t.onMiss()
@@ -267,7 +270,7 @@ func (c *trackedConn) failed(err error) error {
 // library asks by itself for longer.
 func (c *trackedConn) SetReadDeadline(t time.Time) error {
 	if h := c.tracker.hub; c.heard.Load() == c.opened {
-		limit := h.begun.Add(time.Duration(c.due()) + max(h.timeout, dialTimeout))
+		limit := h.begun.Add(time.Duration(c.due()) + c.tracker.patience())
 		if t.IsZero() || t.After(limit) {
 			t = limit
 		}

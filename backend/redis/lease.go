@@ -29,37 +29,32 @@ func (b *Backend) lease(ctx context.Context, request backend.LeaseRequest, heard
 	plan := b.plans.plan(&request, queues, heard)
 	keys := unblocks(&request)
 
-	shots, err := b.leaseRound(ctx, &request, plan, 1, plan.tags, keys)
-	if err != nil {
-		return backend.LeaseReply{}, err
-	}
-	total, repeated := 0, false
-	more := map[*tag]bool{}
-	for i, shot := range shots {
-		total += len(shot.ids)
-		repeated = repeated || shot.repeated
-		more[plan.tags[i]] = len(keys) > 0 && len(shot.blocked) > 0 && !shot.paused
-		shot.merge(&reply, plan.tags[i])
-	}
 	tags := tagsOf(queues)
-	if missing := request.Max - total; missing > 0 && !repeated {
+	for part, asked := 1, plan.tags; len(asked) > 0; part++ {
+		shots, err := b.leaseRound(ctx, &request, plan, part, asked, keys)
+		if err != nil {
+			return backend.LeaseReply{}, err
+		}
+		repeated := false
+		more := map[*tag]bool{}
+		for i, shot := range shots {
+			repeated = repeated || shot.repeated
+			more[asked[i]] = part == 1 && len(keys) > 0 && len(shot.blocked) > 0 && !shot.paused
+			shot.merge(&reply, asked[i])
+		}
+		missing := request.Max - len(reply.Leases)
+		if missing <= 0 || repeated || part > 1 && !slices.ContainsFunc(shots, (*shot).took) {
+			break
+		}
 		var rest []*tag
 		for _, t := range tags {
 			if t.left.Load() > 0 || more[t] {
 				rest = append(rest, t)
 			}
 		}
-		shares := secondShares(rest, missing)
-		rest = slices.DeleteFunc(rest, func(t *tag) bool { return shares[t] == 0 })
-		b.plans.extend(request.Worker, plan, rest)
-		plan.shares = shares
-		shots, err := b.leaseRound(ctx, &request, plan, 2, rest, keys)
-		if err != nil {
-			return backend.LeaseReply{}, err
-		}
-		for i, shot := range shots {
-			shot.merge(&reply, rest[i])
-		}
+		plan.shares = secondShares(rest, missing)
+		asked = slices.DeleteFunc(rest, func(t *tag) bool { return plan.shares[t] == 0 })
+		b.plans.extend(&request, asked)
 	}
 	finish(&reply, &request, tags, plan.tags)
 	return reply, nil
@@ -109,9 +104,7 @@ type shot struct {
 	ids, bodies, past  []any
 }
 
-// commonFor is for how long after a whole lease others may set out on the common path.
-// The server leaves it open for as long as one of them may wait for its bell besides.
-const commonFor = time.Second
+func (s *shot) took() bool { return len(s.ids) > 0 }
 
 // leaseCall makes the call for one tag. exact asks how many jobs are left. The common
 // path is taken where the last lease found that the next one may; if that is no longer
@@ -121,7 +114,7 @@ func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, pa
 	if request.Max > 0 {
 		ahead = share * request.Ahead / request.Max
 	}
-	if part == 1 && share > 0 && instant() < t.common.Load() {
+	if part == 1 && share > 0 && !plan.again && t.common.Load() {
 		c := t.call(leaseCommon, "l:"+request.Worker, 6)
 		c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), share, request.Duration.Milliseconds(), ahead)
 		return c
@@ -150,6 +143,9 @@ func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest,
 	}
 	var whole []*call
 	for i, t := range tags {
+		if _, err := calls[i].result(); err != nil && !spoilt(err) {
+			return nil, b.fail("lease", t.queue, err)
+		}
 		if t.rare(calls[i]) {
 			calls[i] = b.leaseCall(t, request, plan, part, keys, exact)
 			whole = append(whole, calls[i])
@@ -188,7 +184,7 @@ func (t *tag) rare(c *call) bool {
 	if n, is := reply.(int64); err != nil || !is || n != 0 {
 		return false
 	}
-	t.common.Store(0)
+	t.common.Store(false)
 	return true
 }
 
@@ -205,12 +201,7 @@ func (b *Backend) look(t *tag, c *call) (*shot, error) {
 	if s.dropped > 0 {
 		b.log.Error("ids were dropped whose jobs are not stored any more", "queue", t.queue, "dropped", s.dropped)
 	}
-	switch {
-	case !s.common:
-		t.common.Store(0)
-	case c.script == leaseScript:
-		t.common.Store(in(commonFor.Milliseconds()))
-	}
+	t.common.Store(s.common)
 	t.clock.set(s.now)
 	next := int64(-1)
 	if s.next > 0 {

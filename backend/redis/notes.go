@@ -17,8 +17,8 @@ type notes struct {
 	// there is none.
 	due, expires atomic.Int64
 	paused       atomic.Bool
-	// common is until when a lease may set out on the common path.
-	common atomic.Int64
+	// common is whether the next lease may take the common path.
+	common atomic.Bool
 	// schedules is how often schedules had changed when it was last swept.
 	schedules atomic.Int64
 	// spoiltAt is when the log last said that the tag cannot be read.

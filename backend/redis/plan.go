@@ -16,6 +16,7 @@ type plan struct {
 	number uint64
 	tags   []*tag
 	shares map[*tag]int
+	again  bool // the call was made before
 }
 
 // plans remembers the last plan of each worker of this process.
@@ -41,6 +42,7 @@ func (p *plans) plan(request *backend.LeaseRequest, queues []*queue, heard news)
 		if request.Max == 0 {
 			last.shares = nil // what has not been taken is not to be taken any more
 		}
+		last.again = true
 		return last
 	}
 	p.turn++
@@ -54,18 +56,20 @@ func (p *plans) plan(request *backend.LeaseRequest, queues []*queue, heard news)
 	return next
 }
 
-// extend adds the tags of a second round to a plan, before they are asked.
-func (p *plans) extend(worker string, to plan, tags []*tag) {
-	for _, t := range tags {
-		if !slices.Contains(to.tags, t) {
-			to.tags = append(slices.Clip(to.tags), t)
-		}
-	}
+// extend adds the tags of a further round to the plan of a call, before they are asked.
+func (p *plans) extend(request *backend.LeaseRequest, tags []*tag) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.last[worker].token == to.token {
-		p.last[worker] = to
+	last := p.last[request.Worker]
+	if last.token != request.Token {
+		return
 	}
+	for _, t := range tags {
+		if !slices.Contains(last.tags, t) {
+			last.tags = append(slices.Clip(last.tags), t)
+		}
+	}
+	p.last[request.Worker] = last
 }
 
 func (p *plans) forget(worker string) {
@@ -76,7 +80,8 @@ func (p *plans) forget(worker string) {
 
 // choose picks the tags to ask, and shares out the jobs. The first queue that may have
 // jobs gets all, divided between its shards; what it cannot give, the others are asked
-// for in a second round.
+// for in a second round. More rounds follow where jobs are so large that a script ends before
+// it has handed out what it was asked for.
 func choose(request *backend.LeaseRequest, queues []*queue, heard news, turn int) (asked []*tag, shares map[*tag]int) {
 	now := instant()
 	tags := tagsOf(queues)

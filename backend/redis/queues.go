@@ -227,10 +227,10 @@ func (b *Backend) readOrAdd(ctx context.Context, queues []*queue) (stored []any,
 			}
 			stored, failed = read.Result()
 		})
-		if err == nil {
-			err = failed
+		if err != nil {
+			return nil, err // what was asked may still be answered
 		}
-		if err != nil || !slices.Contains(stored, nil) {
+		if err = failed; err != nil || !slices.Contains(stored, nil) {
 			break
 		}
 		asked = true

@@ -230,7 +230,7 @@ func do(ctx context.Context, client goredis.UniversalClient, calls []*call) {
 			unknown = append(unknown, c)
 		}
 	}
-	if len(unknown) > 0 {
+	if len(unknown) > 0 && ctx.Err() == nil {
 		send(unknown)
 	}
 }

@@ -184,23 +184,25 @@ func (w *waiter) leaseAtTheBell(ctx context.Context, request *backend.LeaseReque
 		w.forsake(client)
 	}
 
+	var err error
 	if goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
-		if err := w.b.run(ctx, c); err != nil { // which has the server learn it
-			return reply, err
+		err = w.b.run(ctx, c)
+	}
+	if err == nil && t.rare(c) {
+		reply, err = w.b.Lease(ctx, *request)
+	} else if err == nil {
+		var shot *shot
+		if shot, err = w.b.look(t, c); err == nil {
+			shot.merge(&reply, t)
+			finish(&reply, request, w.tags, w.tags)
 		}
 	}
-	if t.rare(c) {
-		return w.b.Lease(ctx, *request)
-	}
-	shot, err := w.b.look(t, c)
-	if popErr := pop.Err(); popErr != nil && !errors.Is(popErr, goredis.Nil) && (err != nil || len(shot.ids) == 0) {
+	if popErr := pop.Err(); popErr != nil && !errors.Is(popErr, goredis.Nil) && (err != nil || len(reply.Leases) == 0) {
 		err = popErr // it came first; and who did not wait would ask again at once
 	}
 	if err != nil {
-		return reply, err
+		return backend.LeaseReply{}, err
 	}
-	shot.merge(&reply, t)
-	finish(&reply, request, w.tags, w.tags)
 	return reply, nil
 }
 

@@ -64,3 +64,11 @@ func benchJob(n int) backend.NewJob {
 		Fresh: true,
 	}
 }
+
+func BenchmarkEnqueueByOneProducer(b *testing.B) {
+	store := at(b, filepath.Join(b.TempDir(), "jobs.db"))
+	for n := range b.N {
+		_, err := store.Enqueue(b.Context(), []backend.NewJob{benchJob(n)})
+		require.NoError(b, err)
+	}
+}

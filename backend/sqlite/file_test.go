@@ -179,3 +179,28 @@ func TestWhatWasAcceptedIsThereAfterTheStoreWasClosed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "payload of a", string(info.Payload))
 }
+
+func TestIDsThatAreSaidToBeNewAndAreNotAreFound(t *testing.T) {
+	t.Parallel()
+	store := at(t, filepath.Join(t.TempDir(), "jobs.db"))
+	batch := make([]backend.NewJob, 100)
+	for i := range batch {
+		batch[i] = job(fmt.Sprint("job-", i))
+		batch[i].Fresh = true
+	}
+	_, err := store.Enqueue(t.Context(), batch[40:50])
+	require.NoError(t, err)
+	for _, existing := range []int{10, 100} {
+		receipts, err := store.Enqueue(t.Context(), batch)
+		require.NoError(t, err)
+		n := 0
+		for i, r := range receipts {
+			require.Equal(t, batch[i].ID, r.ID)
+			if r.Existing {
+				n++
+			}
+		}
+		require.Equal(t, existing, n)
+	}
+	require.Len(t, (&worker{TB: t, store: store, id: "w"}).lease(1000, time.Minute), 100)
+}

@@ -2,8 +2,10 @@ package sqlite
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -71,4 +73,38 @@ func TestAFileThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 	require.ErrorContains(t, err, "make the file and its folder writable")
 	_, err = store.Job(t.Context(), "q", "a")
 	require.NoError(t, err)
+}
+
+func TestAFileThatHasBecomeEmptyGivesItsRoomBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	store, err := Open("sqlite:" + path + "?relaxed=true")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	var ids []string
+	for i := range 12 {
+		batch := make([]backend.NewJob, 1000)
+		for k := range batch {
+			batch[k] = newJob(fmt.Sprint("job-", i, "-", k))
+			batch[k].Payload = make([]byte, 2000)
+			ids = append(ids, batch[k].ID)
+		}
+		_, err := store.Enqueue(t.Context(), batch)
+		require.NoError(t, err)
+	}
+	size := func() int64 {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		return info.Size()
+	}
+	require.Eventually(t, func() bool { return size() > 20<<20 }, time.Minute, 50*time.Millisecond, "it is brought from the log to its place")
+	for len(ids) > 0 {
+		_, err := store.Delete(t.Context(), "q", ids[:1000])
+		require.NoError(t, err)
+		ids = ids[1000:]
+	}
+	require.Eventually(t, func() bool { return size() < 18<<20 }, time.Minute, 50*time.Millisecond)
+	log, err := os.Stat(path + "-wal")
+	require.NoError(t, err)
+	require.LessOrEqual(t, log.Size(), int64(64<<20))
 }

@@ -10,7 +10,7 @@ const (
 	// maintainEvery is the pause between two rounds while there are writes.
 	maintainEvery = 500 * time.Millisecond
 	// longLog is how many pages of the write-ahead log are many: 64 MB.
-	longLog = 16_384
+	longLog = 1000
 	// A file gives room back that it does not need, so many pages in a round, if
 	// that is more than half of it and more than 16 MB.
 	freePages = 4096

@@ -218,7 +218,7 @@ func (q *queue) tick(t *backend.Tick) (backend.TickOutcome, error) {
 		return 0, err
 	case s == nil:
 		return backend.TickStale, nil
-	case s.Version != t.Version && s.LastJob == backend.TickID(t.Name, t.At):
+	case s.Version != t.Version && t.Job != nil && s.LastJob == t.Job.ID:
 		return backend.TickEnqueued, nil
 	case s.Version != t.Version:
 		return backend.TickStale, nil

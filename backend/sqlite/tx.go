@@ -16,18 +16,7 @@ var _ backend.Transactional = (*Backend)(nil)
 // drivers have _txlock=immediate for that): one that has read first fails if anybody
 // has written since.
 func (b *Backend) EnqueueTx(ctx context.Context, tx *sql.Tx, jobs []backend.NewJob) ([]backend.Receipt, error) {
-	if err := backend.CheckJobs(jobs); err != nil {
-		return nil, err
-	}
-	var receipts []backend.Receipt
-	err := b.within(ctx, "enqueue", tx, func(t *txn) (err error) {
-		receipts, err = t.enqueue(jobs)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return receipts, nil
+	return b.enqueue(jobs, func(run func(t *txn) error) error { return b.within(ctx, "enqueue", tx, run) })
 }
 
 // CompleteTx implements backend.Transactional.

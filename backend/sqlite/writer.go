@@ -13,15 +13,17 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// writer is the one that writes in this process. It runs in a goroutine of its own
-// and gathers the calls that have come while it was at work into one transaction.
+// writer is the one that writes in this process. It gathers the calls that have come
+// while it was at work into one transaction. It is at work in one goroutine at a time:
+// in that of a call that finds it idle, or else in its own. Who is at work owns the
+// connection.
 type writer struct {
 	store *Backend
 	// work has room for the one signal that there are calls.
 	work chan struct{}
 	// wrote has room for the one signal that a transaction was committed.
 	wrote chan struct{}
-	// fruitless and version belong to the goroutine. Version is the data_version that
+	// fruitless and version belong to who is at work. Version is the data_version that
 	// was last seen.
 	fruitless fruitless
 	version   int64
@@ -30,8 +32,13 @@ type writer struct {
 	suspects map[suspect]time.Time
 	locked   time.Time
 
+	// working is held by who is at work.
+	working sync.Mutex
+
 	mu     sync.Mutex
 	queued []*call
+	// busy is set while somebody is at work, or is to be.
+	busy   bool
 	closed bool
 }
 
@@ -61,6 +68,8 @@ func (w *writer) do(ctx context.Context, weight int, run func(t *txn) error) err
 	return w.await(ctx, &call{weight: weight, run: run})
 }
 
+// await runs a call. If nobody is at work that is done here and now, which spares two
+// changes of goroutine; what has come meanwhile is left to the writer's own.
 func (w *writer) await(ctx context.Context, c *call) error {
 	c.done = make(chan struct{})
 	w.mu.Lock()
@@ -69,8 +78,14 @@ func (w *writer) await(ctx context.Context, c *call) error {
 		return backend.ErrClosed
 	}
 	w.queued = append(w.queued, c)
+	lead := !w.busy
+	w.busy = true
 	w.mu.Unlock()
-	signal(w.work)
+	if lead {
+		if w.turn(false) {
+			return c.err
+		}
+	}
 	select {
 	case <-c.done:
 		return c.err
@@ -80,6 +95,24 @@ func (w *writer) await(ctx context.Context, c *call) error {
 		}
 		return unknown(ctx)
 	}
+}
+
+// turn runs one group. It reports whether that was run: without patience it is not if
+// another connection holds the lock. What is left is for the writer's own goroutine.
+func (w *writer) turn(patient bool) (ran bool) {
+	w.working.Lock()
+	defer w.working.Unlock()
+	group := w.runBeside(w.take())
+	ran = len(group) == 0 || w.commit(group, patient)
+	if !ran {
+		w.putBack(group)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.busy = len(w.queued) > 0; w.busy {
+		signal(w.work)
+	}
+	return ran
 }
 
 func (w *writer) withdraw(c *call) bool {
@@ -115,29 +148,44 @@ func (w *writer) take() []*call {
 	return group
 }
 
-// close lets the writer end after the transaction that it is at.
+// close ends the writer after the transaction that it is at.
 func (w *writer) close() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.closed = true
 	for _, c := range w.queued {
 		c.err = backend.ErrClosed
 		close(c.done)
 	}
 	w.queued = nil
+	w.mu.Unlock()
+	w.working.Lock()
+	defer w.working.Unlock()
+}
+
+// putBack undoes take.
+func (w *writer) putBack(group []*call) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		for _, c := range group {
+			c.err = backend.ErrClosed
+			close(c.done)
+		}
+		return
+	}
+	for _, c := range group {
+		c.begun = false
+	}
+	w.queued = append(group, w.queued...)
 }
 
 func (w *writer) run() {
 	for {
 		select {
 		case <-w.work:
+			w.turn(true)
 		case <-w.store.ctx.Done():
 			return
-		}
-		for group := w.take(); len(group) > 0; group = w.take() {
-			if group = w.runBeside(group); len(group) > 0 {
-				w.commit(group)
-			}
 		}
 	}
 }
@@ -180,28 +228,44 @@ func signal(to chan struct{}) {
 	}
 }
 
-// commit runs calls in one transaction. If that fails each gets one of its own, so
-// that none suffers from another.
-func (w *writer) commit(group []*call) {
-	t, err := w.transact(group)
-	if err != nil && len(group) > 1 && w.store.ctx.Err() == nil {
-		for _, c := range group {
-			w.commit([]*call{c})
-		}
-		return
+// commit runs calls in one transaction, and reports whether it did. If that fails each
+// gets one of its own, so that none suffers from another.
+func (w *writer) commit(group []*call, patient bool) (ran bool) {
+	f, ended := w.store.file, w.store.ctx.Done()
+	var t *txn
+	attempt := func() (err error) {
+		t, err = w.transact(group)
+		return err
 	}
-	if err == nil {
+	var err error
+	if patient {
+		since := time.Now()
+		err = patiently(f.config.BusyTimeout, ended, attempt)
+		w.waited(!busy(err), since)
+	} else if err = attempt(); busy(err) {
+		return false
+	}
+	switch {
+	case err == nil:
 		t.publish()
 		signal(w.wrote)
+	case busy(err):
+		err = held(f, err)
+	case len(group) > 1 && w.store.ctx.Err() == nil:
+		for _, c := range group {
+			w.commit([]*call{c}, true)
+		}
+		return true
 	}
 	for _, c := range group {
 		c.err = err
 		close(c.done)
 	}
+	return true
 }
 
 func (w *writer) transact(group []*call) (t *txn, err error) {
-	b := w.store
+	b, c := w.store, w.store.file.conn
 	defer func() {
 		if value := recover(); value != nil {
 			b.log.Error("a call of the job store panicked", "panic", value, "stack", string(debug.Stack()))
@@ -209,13 +273,10 @@ func (w *writer) transact(group []*call) (t *txn, err error) {
 			w.rollback()
 		}
 	}()
-	since := time.Now()
-	err = begin(b.file, b.ctx.Done())
-	w.waited(err == nil, since)
-	if err != nil {
+	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
 		return nil, err
 	}
-	t, err = newTxn(b, b.file.conn)
+	t, err = newTxn(b, c)
 	if err == nil {
 		err = t.excuse()
 	}
@@ -229,7 +290,11 @@ func (w *writer) transact(group []*call) (t *txn, err error) {
 		err = b.file.check()
 	}
 	if err == nil {
-		_, err = b.file.conn.exec("COMMIT")
+		// Without a write-ahead log readers hold up a commit.
+		err = patiently(b.config.BusyTimeout, nil, func() error {
+			_, err := c.exec("COMMIT")
+			return err
+		})
 	}
 	if err != nil {
 		w.rollback()
@@ -250,9 +315,14 @@ func begin(f *file, done <-chan struct{}) error {
 		return err
 	})
 	if busy(err) {
-		return fmt.Errorf("%w: another program has held the lock of %s for %v: %w", backend.ErrUnavailable, f.path, f.config.BusyTimeout, err)
+		return held(f, err)
 	}
 	return err
+}
+
+// held is the error of who did not get the lock.
+func held(f *file, err error) error {
+	return fmt.Errorf("%w: another program has held the lock of %s for %v: %w", backend.ErrUnavailable, f.path, f.config.BusyTimeout, err)
 }
 
 // patiently repeats what another connection keeps from happening. A transaction takes

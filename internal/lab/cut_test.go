@@ -5,6 +5,7 @@ package lab_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -141,6 +142,80 @@ func TestAnOperatorsVerbThatIsCutMayBeRepeated(t *testing.T) {
 		cut(proxy.CutAfter(one.request, one.cuts))
 		require.ErrorIs(t, one.call(), one.again, one.request)
 		require.Equal(t, one.want, states(), one.request)
+	}
+}
+
+func TestAVerbOfSchedulesThatIsCutMayBeRepeated(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server := redistest.Start(t, redistest.Options{})
+	proxy := lab.StartProxy(t, server.Addr)
+	store, err := backend.Open("redis://" + proxy.Addr)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	var queue string
+	at := time.UnixMilli(time.Now().UnixMilli()).Add(-time.Hour)
+	find := func() []backend.Schedule {
+		page, err := store.Schedules(ctx, backend.SchedulesQuery{Queue: queue})
+		require.NoError(t, err)
+		return page.Schedules
+	}
+	var version uint64
+	var outcome backend.TickOutcome
+	table := []struct {
+		request string
+		call    func() error
+		again   error
+	}{
+		{"put_schedule", func() error {
+			s, err := store.PutSchedule(ctx, backend.Schedule{Queue: queue, Name: "nightly", Next: at})
+			version = s.Version
+			return err
+		}, nil},
+		{"schedules", func() error {
+			_, err := store.Schedules(ctx, backend.SchedulesQuery{Queue: queue, Name: "nightly"})
+			return err
+		}, nil},
+		{"tick", func() error {
+			job := backend.NewJob{Job: backend.Job{ID: backend.TickID("nightly", at), Queue: queue, Kind: "k"}}
+			reply, err := store.Tick(ctx, []backend.Tick{{
+				Queue: queue, Name: "nightly", Version: version, At: at, Next: at.Add(time.Minute), Job: &job, Overlap: backend.OverlapSkip,
+			}})
+			if err == nil {
+				outcome = reply.Results[0].Outcome
+			}
+			return err
+		}, nil},
+		{"delete_schedule", func() error { return store.DeleteSchedule(ctx, queue, "nightly") }, backend.ErrNotFound},
+	}
+	for _, queue = range []string{"warm", "default"} {
+		for _, one := range table {
+			if queue == "warm" { // a first time, for the server to know the scripts
+				require.NoError(t, one.call())
+				continue
+			}
+			for _, cut := range []func(string, int) *lab.Trap{proxy.CutBefore, proxy.CutAfter} {
+				trap := cut(one.request, 1)
+				if err := one.call(); err != nil && !errors.Is(err, one.again) { // it may have been repeated
+					require.ErrorIs(t, err, backend.ErrUnavailable, one.request)
+				}
+				select {
+				case <-trap.Sprung:
+				default:
+					require.FailNow(t, "no such request was sent", one.request)
+				}
+			}
+			require.ErrorIs(t, one.call(), one.again, one.request)
+			if one.request == "tick" {
+				require.Equal(t, backend.TickEnqueued, outcome)
+				require.EqualValues(t, 1, find()[0].Enqueued)
+				require.Equal(t, at.Add(time.Minute).UTC(), find()[0].Next)
+			}
+		}
+		require.Empty(t, find())
+		info, err := store.Queue(ctx, queue)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, info.Counts[backend.StateWaiting])
 	}
 }
 

@@ -195,7 +195,7 @@ func poll(f func() error) error {
 func (s *Server) Options() *goredis.Options {
 	o := &goredis.Options{Addr: s.Addr, Protocol: 2, DialTimeout: time.Second, DialerRetries: 1}
 	if s.identity != nil {
-		o.TLSConfig = s.identity.Client
+		o.TLSConfig, o.DialTimeout = s.identity.Client, patience // a busy server shakes hands late
 	}
 	return o
 }

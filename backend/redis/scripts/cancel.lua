@@ -3,7 +3,8 @@
 -- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta
 -- USES     base clock waiting final state ghosts cancel turn
 -- ARGV     retention, then ids
--- RETURNS  one letter per id, of the first ones at least: x cancelled now, X was so before, R marked, - no such job, C D in another final state
+-- RETURNS  one letter per id, of the first ones at least: x cancelled now, X was so before, R marked, - no such job,
+--          C D in another final state
 -- COST     O(ids)
 RETENTION = ARGV[1]
 local letters = {}

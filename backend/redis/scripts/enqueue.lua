@@ -28,6 +28,7 @@ local function ahead(level)
   end
   return ids
 end
+local bulky = false
 local groups = {} -- where the new ones begin and end
 local ids, whens, texts, lots -- of the others
 local at, count, n = 2, #ARGV, 0
@@ -41,6 +42,7 @@ while at < count do
     for i = at, stop - 1, 2 do
       have = have + 1
       waiting[have] = ARGV[i]
+      bulky = bulky or #ARGV[i + 1] > BULKY
     end
     at, lot = stop, lot + 1
     letters[lot] = size == 1 and 'w' or string.rep('w', size)
@@ -105,6 +107,7 @@ if n > 0 then
       seen[id] = letter
       bodies[#bodies + 1] = id
       bodies[#bodies + 1] = header .. texts[i]
+      bulky = bulky or #texts[i] > BULKY
     end
     letters[lots[i]] = letter
   end
@@ -131,7 +134,8 @@ for i = 1, #groups, 2 do
   end
 end
 each('HSET', JOBS, bodies)
-if #levels > 1 or #levels == 1 and levels[1] ~= 2 or first < head then
+if bulky then call('HSET', META, 'bulky', 1) end
+if bulky or #levels > 1 or #levels == 1 and levels[1] ~= 2 or first < head then
   call('HDEL', META, 'common') -- see lease_common
 end
 if #levels > 0 or first < head then

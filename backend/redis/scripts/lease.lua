@@ -20,7 +20,7 @@ local token, process, number, part = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]
 local max, duration = tonumber(ARGV[5]), tonumber(ARGV[6])
 RETENTION = ARGV[7]
 
-local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts', 'common')
+local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts', 'common', 'bulky')
 local paused, ghosts = meta[1], tonumber(meta[4] or 0)
 local last = call('GET', LAST)
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
@@ -81,6 +81,12 @@ local anyblocked = unusual and call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCK
 local asked, before = want, #ids
 local taken, spent, gone = {}, {}, 0 -- entries to cut off per level; ghosts among them
 local members, freed -- of blocked jobs that are handed out
+-- What is handed out may have 4 MiB, or one job.
+local bulky, room = meta[6], 4194304
+local function fits(id)
+  if bulky then room = room - call('HSTRLEN', JOBS, id) - call('HSTRLEN', HISTORY, id) end
+  return room >= 0 or #ids == 0
+end
 if not paused then
   if anyblocked and #ARGV > 11 then
     members, freed = {}, {}
@@ -93,22 +99,27 @@ if not paused then
       end
       for _, member in ipairs(found) do
         local id = string.sub(member, #key + 3)
+        if not fits(id) then
+          moreblocked = true
+          break
+        end
+        want = want - 1
         ids[#ids + 1] = id
         levels[#ids] = 4 - tonumber(string.sub(member, #key + 2, #key + 2))
         members[#members + 1] = member
         freed[#freed + 1] = id
       end
-      want = want - #found
     end
   end
 
-  local looked, full = 0, false
+  local looked, full = 0, room < 0
+  more = full
   for level = unusual and 4 or 2, unusual and 0 or 2, -1 do
     local offset = 0
     while not full do
       local page = call('LRANGE', W[level], offset, offset + want)
       local n = math.min(#page, want)
-      if ghosts > gone and n > 0 then
+      if n > 0 and (bulky or ghosts > gone) then
         local names = {}
         for i = 1, n do names[i] = level .. page[i] end
         local spooks = fields(GHOSTS, names)
@@ -116,6 +127,9 @@ if not paused then
           local name = names[i]
           if spooks[i] and tonumber(spooks[i]) > (spent[name] or 0) then
             spent[name], gone = (spent[name] or 0) + 1, gone + 1
+          elseif not fits(page[i]) then
+            n, full, more = i - 1, true, true
+            break
           else
             ids[#ids + 1] = page[i]
             levels[#ids] = level
@@ -127,7 +141,7 @@ if not paused then
       end
       offset, looked = offset + n, looked + n
       want = asked - (#ids - before)
-      if #page <= n then break end
+      if full or #page <= n then break end
       if want == 0 or looked > 20000 then full, more = true, true end
     end
     if offset > 0 then taken[level] = offset end
@@ -199,7 +213,7 @@ end
 local left = 0
 if more and not paused then
   left = 1
-  if ghosts > gone or ARGV[9] == '1' then
+  if ghosts > gone or room < 0 or ARGV[9] == '1' then
     left = gone - ghosts
     for level = 0, 4 do left = left + call('LLEN', W[level]) end
   end
@@ -225,10 +239,11 @@ if anyblocked then
   -- USES blockedkeys
   keys = blockedkeys(tonumber(ARGV[8]))
 end
-local common = not paused and not unfinished and ghosts <= gone
+if bulky and call('HLEN', JOBS) == 0 then bulky = call('HDEL', META, 'bulky') == 0 end
+local common = not paused and not unfinished and not bulky and ghosts <= gone
 if common and unusual then common = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED) == 0 end
 if common then
-  local head, limit = 0, now + 7000 -- it is found out anew now and then; who sets out a second later may wait for its bell till then
+  local head, limit = 0, now + 60000 -- it is found out anew now and then, whatever happens
   if due then
     head = math.floor(due / 8)
     limit = math.min(limit, head)

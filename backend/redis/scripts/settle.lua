@@ -122,6 +122,13 @@ if #others > 0 then
 
   apply = function()
     each('HSET', HISTORY, histories)
+    for i = 2, #histories, 2 do
+      if #histories[i] > BULKY then
+        call('HSET', META, 'bulky', 1)
+        rare()
+        break
+      end
+    end
     if anyreleased then prepend(released) end
     if anyagain then
       promote(1000)

@@ -23,6 +23,7 @@ local function enqueue(id, level, due, body)
   end
   call('HSET', JOBS, id, header .. body)
   rare()
+  if #body > BULKY then call('HSET', META, 'bulky', 1) end
   ring()
 end
 

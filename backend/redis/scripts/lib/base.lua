@@ -9,6 +9,10 @@ local CHUNK = 1000
 -- all of them for each.
 local FILLER, TOKENAT = '--------------------------------------', 41
 
+-- Where a body or a history is longer than this, META says 'bulky', and a lease looks
+-- at the sizes of what it hands out.
+local BULKY = 16384
+
 local function each(command, key, list)
   local n = #list
   if n == 0 then return end

@@ -29,6 +29,10 @@ local function reclaim(limit)
       local progress = record and progressof(record)
       if progress then blob = withprogress(blob, progress) end
       if blob then
+        if #blob > BULKY then
+          call('HSET', META, 'bulky', 1)
+          rare()
+        end
         histories[#histories + 1] = id
         histories[#histories + 1] = blob
       end
