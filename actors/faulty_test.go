@@ -203,8 +203,8 @@ func (f *faulty) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickRe
 	return ask(ctx, f, "tick", func() (backend.TickReply, error) { return f.Backend.Tick(ctx, ticks) })
 }
 
-func (f *faulty) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
-	return f.do(ctx, "announce", func() error { return f.Backend.Announce(ctx, worker, ttl) })
+func (f *faulty) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (backend.Announced, error) {
+	return ask(ctx, f, "announce", func() (backend.Announced, error) { return f.Backend.Announce(ctx, worker, ttl) })
 }
 
 func (f *faulty) SignOff(ctx context.Context, worker string, queues []string) error {

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"os"
 	"slices"
 	"time"
@@ -13,8 +12,8 @@ import (
 )
 
 // keeper keeps what the worker has. Every third of a lease it renews the leases of
-// all runs, and keeps house: it sweeps the worker's queues, and publishes the worker's
-// record. It listens for commands, and it stores the progress that handlers report.
+// all runs, and keeps house (see house). It listens for commands, and it stores the
+// progress that handlers report.
 // It makes one call at a time, the most urgent first: leases, house, progress.
 //
 // What it learns it puts into effect itself: a run whose lease is lost, or whose
@@ -36,7 +35,7 @@ type keeper struct {
 	ticker  *actor.PID
 
 	leases, progress batches[*run]
-	house            chores
+	house            house
 
 	// calling is what the call in flight is for; "" if there is none.
 	calling  string
@@ -47,17 +46,6 @@ type keeper struct {
 	gone     bool
 
 	endListen context.CancelFunc
-}
-
-// chores is what is to be done of the house.
-type chores struct {
-	due   bool
-	tries tries
-	// from is where in the worker's block keys the next sweep begins, which names
-	// backend.MaxSweepKeys at most.
-	from int
-	// keys are those of the worker's kinds.
-	keys []string
 }
 
 type (
@@ -71,12 +59,6 @@ type (
 		results []backend.RenewResult
 		err     error
 	}
-	houseKept struct {
-		by        *keeper
-		blocked   []string
-		schedules uint64
-		err       error
-	}
 	commanded struct{ backend.Command }
 	hurry     struct{}
 	signedOff struct{}
@@ -87,7 +69,6 @@ func (*rested) IgnoreDeadLetterLogging()       {}
 func (*progressMade) IgnoreDeadLetterLogging() {}
 func (*saveProgress) IgnoreDeadLetterLogging() {}
 func (*renewed) IgnoreDeadLetterLogging()      {}
-func (*houseKept) IgnoreDeadLetterLogging()    {}
 func (*commanded) IgnoreDeadLetterLogging()    {}
 func (*hurry) IgnoreDeadLetterLogging()        {}
 func (*signedOff) IgnoreDeadLetterLogging()    {}
@@ -107,6 +88,7 @@ const (
 func newKeeper(t *tree) *keeper {
 	const lease = 300 // about what queue, id and token take
 	k := &keeper{
+		house:  house{all: true},
 		config: &t.config, worker: t.worker, started: t.started, status: t.status, line: t.line, ledger: t.ledger,
 		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher, ticker: t.ticker,
 		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
@@ -145,6 +127,8 @@ func (k *keeper) Receive(c actor.Context) {
 		}
 		k.calling, k.abort = "", nil
 		k.renewed(c, m)
+	case *chore:
+		k.house.due = true
 	case *houseKept:
 		if m.by != k {
 			return
@@ -186,6 +170,7 @@ func (k *keeper) leave() {
 	if k.timer != nil {
 		k.timer.Stop()
 	}
+	k.house.leave()
 }
 
 func (k *keeper) hangUp() {
@@ -274,61 +259,13 @@ func (k *keeper) rest(c actor.Context, failures int, err error) {
 	k.post.after(pause, c.Self(), &rested{})
 }
 
-// announcing is the call that must not land after the farewell.
-const announcing = "announce"
-
-// keepHouse sweeps the queues and publishes the worker's record.
-func (k *keeper) keepHouse(c actor.Context) {
-	self := c.Self()
-	keys := k.blockKeys()
-	record := k.record()
-	k.calling = announcing
-	answer := &houseKept{by: k}
-	k.abort = k.line.call(k.line.dispatch.Schedule, k.calling, min(callTimeout, k.config.Lease/3), func(ctx context.Context) error {
-		swept, sweepErr := k.line.store.Sweep(ctx, backend.SweepRequest{
-			Queues: k.config.Queues, Duration: k.config.Lease, Keys: keys,
-		})
-		if swept.Reclaimed > 0 {
-			k.config.Logger.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
-		}
-		answer.blocked, answer.schedules = swept.Blocked, swept.Schedules
-		return errors.Join(sweepErr, k.line.store.Announce(ctx, record, k.config.Lease))
-	}, func(err error) {
-		answer.err = err
-		k.post.send(self, answer)
-	})
-}
-
-// blockKeys are the keys of the worker's kinds to ask for in this turn.
-func (k *keeper) blockKeys() []string {
-	all := k.house.keys
-	n := min(len(all), backend.MaxSweepKeys)
-	keys := make([]string, 0, n)
-	for i := range n {
-		keys = append(keys, all[(k.house.from+i)%len(all)])
-	}
-	k.house.from = (k.house.from + n) % len(all)
-	return keys
-}
-
-func (k *keeper) houseKept(c actor.Context, m *houseKept) {
-	if len(m.blocked) > 0 {
-		c.Send(k.fetcher, &blockedKeys{m.blocked})
-	}
-	if m.schedules != 0 {
-		c.Send(k.ticker, &schedulesSeen{m.schedules})
-	}
-	if m.err == nil {
-		k.house.due, k.house.tries = false, tries{}
-		return
-	}
-	k.house.tries.failures++
-	k.rest(c, k.house.tries.failures, m.err)
-}
-
-// command learns from the store about a job that is to be cancelled.
+// command learns from the store about a job that is to be cancelled, about schedules, or
+// looks at a queue in which jobs are blocked with the next beat.
 func (k *keeper) command(command backend.Command) {
 	switch command.Verb {
+	case backend.CommandBlocked:
+		k.house.visit(command.Queue)
+		return
 	case backend.CommandSchedule:
 		if slices.Contains(k.config.Queues, command.Queue) {
 			k.post.send(k.ticker, &schedulesChanged{})

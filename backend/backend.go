@@ -98,7 +98,9 @@ type Consumer interface {
 
 	// Sweep does the housekeeping of queues that nobody leases from at the
 	// moment: it returns a bounded number of expired leases to the front of
-	// their queue and trims finished jobs to the retention policy.
+	// their queue, lets due jobs wait, trims finished jobs to the retention policy,
+	// and wakes a worker where jobs wait. Of many queues a store may sweep a part
+	// in each call, in turns; those that the request names First it does in each.
 	Sweep(ctx context.Context, request SweepRequest) (SweepReply, error)
 }
 
@@ -176,9 +178,9 @@ type Operator interface {
 
 // Directory is the list of the workers.
 type Directory interface {
-	// Announce publishes or refreshes a worker's record, which is forgotten
-	// when it is not refreshed within ttl.
-	Announce(ctx context.Context, worker WorkerInfo, ttl time.Duration) error
+	// Announce publishes or refreshes a worker's record, which is listed until it
+	// was not refreshed for ttl. It answers which others were not.
+	Announce(ctx context.Context, worker WorkerInfo, ttl time.Duration) (Announced, error)
 
 	// SignOff removes a worker's record and what the store remembers of its
 	// last calls. Its leases are not touched.

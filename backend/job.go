@@ -273,19 +273,44 @@ type WorkerInfo struct {
 	SeenAt time.Time `json:"seen_at"`
 }
 
-// Command is a hint to the workers.
-type Command struct {
-	// Verb is CommandCancel or CommandSchedule.
-	Verb  string
-	Queue string
-	ID    string
+// Announced answers an Announce.
+type Announced struct {
+	// Vanished are the records, at most MaxVanished, whose time has passed in the
+	// last VanishedFor: these workers have neither announced themselves again nor
+	// signed off, and nobody renews their leases. Each worker is told of each of them. A
+	// store that finds out by itself who has vanished, and takes its leases back, need
+	// not tell.
+	Vanished []WorkerInfo
+	// Next is how soon the time of the next one passes, if it is not refreshed; 0 if
+	// there is no other worker.
+	Next time.Duration
 }
 
-// CommandCancel says that a running job is to be cancelled.
-const CommandCancel = "cancel"
+const (
+	// VanishedFor is how long a store tells of a worker that has vanished.
+	VanishedFor = time.Minute
+	// MaxVanished is how many of them one Announce tells of.
+	MaxVanished = 100
+)
 
-// CommandSchedule says that the schedules of a queue have changed; it has no ID.
-const CommandSchedule = "schedule"
+// Command is a hint to the workers.
+type Command struct {
+	// Verb is one of the constants below.
+	Verb  string
+	Queue string
+	// ID is that of a job; empty for a verb about a queue.
+	ID string
+}
+
+const (
+	// CommandCancel says that a running job is to be cancelled.
+	CommandCancel = "cancel"
+	// CommandBlocked says that a queue has jobs that became blocked. A store that
+	// sweeps all queues in each Sweep need not say it.
+	CommandBlocked = "blocked"
+	// CommandSchedule says that the schedules of a queue have changed.
+	CommandSchedule = "schedule"
+)
 
 // Retention bounds what is kept of the finished jobs of one state in one queue
 // (in one shard, where a queue has several). Whichever bound is met first counts;

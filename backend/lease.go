@@ -155,6 +155,8 @@ type RenewResult struct {
 // SweepRequest asks for housekeeping.
 type SweepRequest struct {
 	Queues []string
+	// First are those of Queues that are not to wait for their turn.
+	First []string
 	// Duration is the length of the leases in these queues.
 	Duration time.Duration
 	// Keys are what the worker could unblock: the reply tells for which of them
@@ -172,8 +174,12 @@ type SweepReply struct {
 	// wait for, however many other keys there are.
 	Blocked []string
 	// Schedules is another number after each PutSchedule and DeleteSchedule in these
-	// queues; 0 if there never was one.
+	// queues; 0 if there never was one. Queues that were not swept count as they were
+	// when they last were.
 	Schedules uint64
 	// More is true if a bound was reached and another Sweep would find more.
 	More bool
+	// Next is how soon a lease in these queues expires, if it is not renewed, as far
+	// as the store knows without a look at all of them; 0 if it knows of none.
+	Next time.Duration
 }

@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -217,6 +218,11 @@ func (r *SweepRequest) Check() error {
 	for _, key := range r.Keys {
 		if err := checkKey(key); err != nil {
 			return err
+		}
+	}
+	for _, queue := range r.First {
+		if !slices.Contains(r.Queues, queue) {
+			return reject("queue %q is to be swept first and is not among the queues", queue)
 		}
 	}
 	return CheckQueues(r.Queues)

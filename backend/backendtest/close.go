@@ -33,7 +33,7 @@ func (k *kit) calls(ctx context.Context) map[string]error {
 	errs["delete schedule"] = k.DeleteSchedule(ctx, "q", "nightly")
 	_, errs["schedules"] = k.Schedules(ctx, backend.SchedulesQuery{Queue: "q"})
 	_, errs["tick"] = k.Tick(ctx, []backend.Tick{tickOf(schedule("nightly"), backend.OverlapAllow)})
-	errs["announce"] = k.Announce(ctx, backend.WorkerInfo{ID: "v", Queues: []string{"q"}}, time.Minute)
+	_, errs["announce"] = k.Announce(ctx, backend.WorkerInfo{ID: "v", Queues: []string{"q"}}, time.Minute)
 	errs["sign off"] = k.SignOff(ctx, "v", []string{"q"})
 	_, errs["workers"] = k.Workers(ctx)
 	_, errs["check"] = k.Check(ctx)

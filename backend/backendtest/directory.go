@@ -22,13 +22,31 @@ func (k *kit) workers() []string {
 	return ids
 }
 
+// announce publishes a worker's record.
+func (k *kit) announce(info backend.WorkerInfo, ttl time.Duration) backend.Announced {
+	k.Helper()
+	answer, err := k.Announce(k.ctx, info, ttl)
+	require.NoError(k, err)
+	return answer
+}
+
+// vanished are the ids of the workers that one who announces itself is told of.
+func (k *kit) vanished(worker string) []string {
+	k.Helper()
+	ids := []string{}
+	for _, w := range k.announce(backend.WorkerInfo{ID: worker}, time.Minute).Vanished {
+		ids = append(ids, w.ID)
+	}
+	return ids
+}
+
 var directoryTests = []test{
 	{"a worker that announces itself is listed with what it says", func(k *kit) {
 		info := backend.WorkerInfo{
 			ID: "w", Host: "host", PID: 7, Queues: []string{"q", "other"}, Kinds: []string{"a", "b"},
 			Concurrency: 50, Running: 3, State: "running", StartedAt: time.Now().UTC().Truncate(time.Millisecond),
 		}
-		require.NoError(k, k.Announce(k.ctx, info, time.Minute))
+		k.announce(info, time.Minute)
 		infos, err := k.Workers(k.ctx)
 		require.NoError(k, err)
 		require.Len(k, infos, 1)
@@ -37,7 +55,7 @@ var directoryTests = []test{
 		infos[0].SeenAt, infos[0].StartedAt = time.Time{}, info.StartedAt
 		require.Equal(k, info, infos[0])
 		info.Running, info.State = 0, "quiet"
-		require.NoError(k, k.Announce(k.ctx, info, time.Minute))
+		k.announce(info, time.Minute)
 		infos, err = k.Workers(k.ctx)
 		require.NoError(k, err)
 		require.Len(k, infos, 1)
@@ -46,7 +64,7 @@ var directoryTests = []test{
 	}},
 	{"workers are listed by id until they sign off", func(k *kit) {
 		for _, id := range []string{"c", "a", "b"} {
-			require.NoError(k, k.Announce(k.ctx, backend.WorkerInfo{ID: id, Queues: []string{"q"}}, time.Minute))
+			k.announce(backend.WorkerInfo{ID: id, Queues: []string{"q"}}, time.Minute)
 		}
 		require.Equal(k, []string{"a", "b", "c"}, k.workers())
 		require.NoError(k, k.SignOff(k.ctx, "b", []string{"q"}))
@@ -55,10 +73,35 @@ var directoryTests = []test{
 		require.Equal(k, []string{"a", "c"}, k.workers())
 	}},
 	{"a worker that is not seen for its time is forgotten", func(k *kit) {
-		require.NoError(k, k.Announce(k.ctx, backend.WorkerInfo{ID: "gone"}, 200*time.Millisecond))
-		require.NoError(k, k.Announce(k.ctx, backend.WorkerInfo{ID: "here"}, time.Minute))
+		k.announce(backend.WorkerInfo{ID: "gone"}, 200*time.Millisecond)
+		k.announce(backend.WorkerInfo{ID: "here"}, time.Minute)
 		k.eventually("the worker is forgotten", func() bool { return len(k.workers()) == 1 })
 		require.Equal(k, []string{"here"}, k.workers())
+	}},
+	{"each worker is told of one that has vanished, with its queues, and how soon one may", func(k *kit) {
+		require.Equal(k, backend.Announced{}, k.announce(backend.WorkerInfo{ID: "gone", Queues: []string{"p", "q"}}, 300*time.Millisecond),
+			"there is no other")
+		next := k.announce(backend.WorkerInfo{ID: "here"}, time.Minute).Next
+		require.LessOrEqual(k, next, 300*time.Millisecond)
+		require.NotZero(k, next, "or it has vanished within an instant")
+		k.eventually("one has vanished", func() bool { return len(k.vanished("here")) > 0 })
+		for _, worker := range []string{"here", "there", "here"} {
+			answer := k.announce(backend.WorkerInfo{ID: worker}, time.Minute)
+			require.Len(k, answer.Vanished, 1)
+			require.Equal(k, "gone", answer.Vanished[0].ID)
+			require.Equal(k, []string{"p", "q"}, answer.Vanished[0].Queues)
+		}
+		require.NotZero(k, k.announce(backend.WorkerInfo{ID: "here"}, time.Minute).Next, "there is another one")
+		require.Equal(k, []string{"here", "there"}, k.workers(), "it is not listed")
+	}},
+	{"a worker that comes back or signs off has not vanished", func(k *kit) {
+		for _, id := range []string{"back", "off"} {
+			k.announce(backend.WorkerInfo{ID: id}, 50*time.Millisecond)
+		}
+		k.eventually("both have vanished", func() bool { return len(k.vanished("w")) == 2 })
+		k.announce(backend.WorkerInfo{ID: "back"}, time.Minute)
+		require.NoError(k, k.SignOff(k.ctx, "off", nil))
+		require.Empty(k, k.vanished("w"))
 	}},
 	{"a sign-off does not touch the leases", func(k *kit) {
 		k.enqueueAll("a")
@@ -69,8 +112,10 @@ var directoryTests = []test{
 		w.settled(lease, backend.OutcomeCompleted, backend.StateCompleted)
 	}},
 	{"a worker must have an id and a time", func(k *kit) {
-		require.ErrorIs(k, k.Announce(k.ctx, backend.WorkerInfo{}, time.Minute), backend.ErrRejected)
-		require.ErrorIs(k, k.Announce(k.ctx, backend.WorkerInfo{ID: "w"}, 0), backend.ErrRejected)
+		_, err := k.Announce(k.ctx, backend.WorkerInfo{}, time.Minute)
+		require.ErrorIs(k, err, backend.ErrRejected)
+		_, err = k.Announce(k.ctx, backend.WorkerInfo{ID: "w"}, 0)
+		require.ErrorIs(k, err, backend.ErrRejected)
 		require.Empty(k, k.workers())
 	}},
 	{"Listen ends with its ctx", func(k *kit) {

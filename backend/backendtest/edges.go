@@ -169,7 +169,7 @@ var edgeTests = []test{
 			require.NoError(k, k.act(k.Delete, fmt.Sprint("a", i)).Err)
 		}
 		for _, ttl := range []time.Duration{time.Minute, backend.MaxDelay, math.MaxInt64} {
-			require.NoError(k, k.Announce(k.ctx, backend.WorkerInfo{ID: "w", Concurrency: math.MaxInt, StartedAt: time.Unix(0, 0)}, ttl))
+			k.announce(backend.WorkerInfo{ID: "w", Concurrency: math.MaxInt, StartedAt: time.Unix(0, 0)}, ttl)
 			workers, err := k.Workers(k.ctx)
 			require.NoError(k, err)
 			require.Len(k, workers, 1, "a record for %v", ttl)

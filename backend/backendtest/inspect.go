@@ -197,7 +197,7 @@ var inspectTests = []test{
 		w := k.worker("w")
 		request := w.request(1)
 		request.Queues = []string{"mouse"}
-		require.NoError(k, k.Announce(k.ctx, backend.WorkerInfo{ID: "w", Queues: request.Queues}, time.Minute))
+		k.announce(backend.WorkerInfo{ID: "w", Queues: request.Queues}, time.Minute)
 		w.send(request)
 		_, err = k.Delete(k.ctx, "ant", []string{"a"})
 		require.NoError(k, err)

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -17,8 +18,10 @@ type record struct {
 	until time.Duration
 }
 
-// Announce publishes or refreshes a worker's record.
-func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
+// Announce publishes or refreshes a worker's record, and tells of those that are
+// overdue.
+func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (backend.Announced, error) {
+	var answer backend.Announced
 	err := backend.CheckQueues(worker.Queues)
 	switch {
 	case err != nil:
@@ -28,10 +31,10 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		err = fmt.Errorf("%w: a record for %v; give a positive time", backend.ErrRejected, ttl)
 	}
 	if err != nil {
-		return &backend.Error{Op: "announce", Err: err}
+		return answer, &backend.Error{Op: "announce", Err: err}
 	}
 	if err := b.lock(ctx, "announce"); err != nil {
-		return err
+		return answer, err
 	}
 	defer b.mu.Unlock()
 	now, ran := b.now(), b.clock.read()
@@ -43,7 +46,29 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 	worker.Kinds = slices.Clone(worker.Kinds)
 	worker.SeenAt = instant(millis(now))
 	b.workers[worker.ID] = record{info: worker, until: later(ran, ttl)}
-	return nil
+
+	var overdue []record
+	for id, r := range b.workers {
+		switch in := r.until - ran; {
+		case id == worker.ID:
+		case in <= 0:
+			overdue = append(overdue, r)
+		case answer.Next == 0 || in < answer.Next:
+			answer.Next = in
+		}
+	}
+	slices.SortFunc(overdue, func(a, b record) int { return cmp.Compare(b.until, a.until) })
+	for _, r := range overdue[:min(len(overdue), backend.MaxVanished)] {
+		answer.Vanished = append(answer.Vanished, r.clone())
+	}
+	return answer, nil
+}
+
+func (r *record) clone() backend.WorkerInfo {
+	info := r.info
+	info.Queues = slices.Clone(info.Queues)
+	info.Kinds = slices.Clone(info.Kinds)
+	return info
 }
 
 // SignOff removes a worker's record and the memory of its last calls.
@@ -63,21 +88,23 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 		return nil, err
 	}
 	defer b.mu.Unlock()
-	b.forgetWorkers(b.clock.read())
+	ran := b.clock.read()
+	b.forgetWorkers(ran)
 	infos := make([]backend.WorkerInfo, 0, len(b.workers))
 	for _, r := range b.workers {
-		info := r.info
-		info.Queues = slices.Clone(info.Queues)
-		info.Kinds = slices.Clone(info.Kinds)
-		infos = append(infos, info)
+		if r.until > ran {
+			infos = append(infos, r.clone())
+		}
 	}
 	slices.SortFunc(infos, func(a, b backend.WorkerInfo) int { return strings.Compare(a.ID, b.ID) })
 	return infos, nil
 }
 
+// forgetWorkers forgets the records that were overdue for long enough to have been
+// told of.
 func (b *Backend) forgetWorkers(ran time.Duration) {
 	for id, r := range b.workers {
-		if r.until <= ran {
+		if later(r.until, backend.VanishedFor) <= ran {
 			delete(b.workers, id)
 		}
 	}

@@ -60,7 +60,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		return backend.SweepReply{}, err
 	}
 	defer b.mu.Unlock()
-	now := b.now()
+	now, ran := b.now(), b.clock.read()
 	var reply backend.SweepReply
 	for _, name := range request.Queues {
 		q := b.queue(name)
@@ -71,6 +71,9 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		reply.Trimmed += forgotten
 		reply.Schedules += q.schedules.changes
 		reply.More = reply.More || reclaimed >= tidyBound || forgotten >= tidyBound
+		if j := q.running.front; j != nil && (reply.Next == 0 || j.expires-ran < reply.Next) {
+			reply.Next = max(1, j.expires-ran)
+		}
 		q.tell(q.waits() > waited)
 	}
 	for _, key := range request.Keys {

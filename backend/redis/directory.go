@@ -23,26 +23,78 @@ func (b *Backend) directoryCall(s *script) *call {
 }
 
 // Announce implements backend.Directory.
-func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
+func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (backend.Announced, error) {
+	var answer backend.Announced
 	if worker.ID == "" || ttl <= 0 {
-		return b.fail("announce", "", fmt.Errorf("%w: a worker needs an id and a positive time to live", backend.ErrRejected))
+		return answer, b.fail("announce", "", fmt.Errorf("%w: a worker needs an id and a positive time to live", backend.ErrRejected))
 	}
 	worker.SeenAt, worker.StartedAt = time.Time{}, worker.StartedAt.UTC()
 	record, err := json.Marshal(&worker)
 	if err != nil {
-		return b.fail("announce", "", fmt.Errorf("%w: %w", backend.ErrRejected, err))
+		return answer, b.fail("announce", "", fmt.Errorf("%w: %w", backend.ErrRejected, err))
 	}
 	c := b.directoryCall(announceScript)
-	c.add(worker.ID, millis(ttl), record, rand.Text()[:12])
+	c.add(worker.ID, millis(ttl), record, rand.Text()[:12], backend.VanishedFor.Milliseconds(), backend.MaxVanished)
 	if err := b.run(ctx, c); err != nil {
-		return b.fail("announce", "", err)
+		return answer, b.fail("announce", "", err)
 	}
-	mark, err := c.result()
+	reply, err := c.result()
+	r, ok := reply.([]any)
+	if err == nil && (!ok || len(r) != 5) {
+		err = fmt.Errorf("%w: the announcement was answered by %T", backend.ErrUnavailable, reply)
+	}
 	if err != nil {
-		return b.fail("announce", "", err)
+		return answer, b.fail("announce", "", err)
 	}
-	b.recognize(asString(mark))
-	return nil
+	b.recognize(asString(r[0]))
+	if !b.derive.clustered() {
+		b.contact.Store(&contact{fmt.Sprint(asInt(r[2]), " ", asInt(r[1])), ttl})
+	}
+	answer.Next = time.Duration(asInt(r[3])) * time.Millisecond
+	records, _ := r[4].([]any)
+	for _, record := range records {
+		if vanished, ok := b.readWorker(record); ok {
+			answer.Vanished = append(answer.Vanished, vanished)
+		}
+	}
+	return answer, nil
+}
+
+// readWorker reads the record of a worker.
+func (b *Backend) readWorker(record any) (worker backend.WorkerInfo, ok bool) {
+	text := asString(record)
+	if text == "" {
+		return worker, false // it has gone meanwhile
+	}
+	seen, rest, _ := strings.Cut(text, ":")
+	_, info, _ := strings.Cut(rest, ":")
+	at, err := strconv.ParseInt(seen, 10, 64)
+	if err == nil {
+		err = json.Unmarshal([]byte(info), &worker)
+	}
+	if err != nil {
+		b.log.Warn("the record of a worker cannot be read", "record", text[:min(len(text), 200)], "error", err)
+		return backend.WorkerInfo{}, false
+	}
+	worker.SeenAt = time.UnixMilli(at)
+	return worker, true
+}
+
+// contact is what the last Announce tells of the store, if that is one server: that it
+// was there and the same for a while, without a gap of more than half of ttl. Of the
+// servers of a Cluster only one has the directory, so it tells nothing of the others.
+type contact struct {
+	proof string
+	ttl   time.Duration
+}
+
+// proofFor writes for the scripts what is known of the store to who holds leases of a
+// duration (see lib/grace.lua); "" if that is nothing.
+func (b *Backend) proofFor(duration time.Duration) string {
+	if c := b.contact.Load(); c != nil && c.ttl <= duration {
+		return c.proof
+	}
+	return ""
 }
 
 // recognize compares the mark of the store with the one that it had before. With another
@@ -97,19 +149,10 @@ func (b *Backend) Workers(ctx context.Context) ([]backend.WorkerInfo, error) {
 	}
 	rows, _ := reply.([]any)
 	var workers []backend.WorkerInfo
-	for i := 1; i < len(rows); i += 2 {
-		var worker backend.WorkerInfo
-		seen, record, _ := strings.Cut(asString(rows[i]), ":")
-		at, err := strconv.ParseInt(seen, 10, 64)
-		if err == nil {
-			err = json.Unmarshal([]byte(record), &worker)
+	for _, row := range rows {
+		if worker, ok := b.readWorker(row); ok {
+			workers = append(workers, worker)
 		}
-		if err != nil {
-			b.log.Warn("the record of a worker cannot be read", "worker", asString(rows[i-1]), "error", err)
-			continue
-		}
-		worker.SeenAt = time.UnixMilli(at)
-		workers = append(workers, worker)
 	}
 	slices.SortFunc(workers, func(x, y backend.WorkerInfo) int { return strings.Compare(x.ID, y.ID) })
 	return workers, nil

@@ -221,7 +221,8 @@ func TestACallWhoseConnectionEndsIsRepeatedAtOnceWhereThatChangesNothing(t *test
 		"resume":  func() error { return store.Resume(ctx, "other") },
 		"check":   func() error { _, err := store.Check(ctx); return err },
 		"announce": func() error {
-			return store.Announce(ctx, backend.WorkerInfo{ID: "w"}, time.Minute)
+			_, err := store.Announce(ctx, backend.WorkerInfo{ID: "w"}, time.Minute)
+			return err
 		},
 		"lease": func() error {
 			request := backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"mail"}, Max: 1, Duration: time.Minute}
@@ -374,7 +375,8 @@ func TestAStoreThatWasEmptiedIsSpokenOfAndUsedOn(t *testing.T) {
 	}
 	announce := func() {
 		for i, w := range workers {
-			require.NoError(t, w.Announce(ctx, backend.WorkerInfo{ID: fmt.Sprint("w", i)}, time.Minute))
+			_, err := w.Announce(ctx, backend.WorkerInfo{ID: fmt.Sprint("w", i)}, time.Minute)
+			require.NoError(t, err)
 		}
 	}
 	_, err := workers[0].Enqueue(ctx, ids("a-", 0, 3))

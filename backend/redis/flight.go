@@ -101,7 +101,7 @@ func (f *flight) deliver() error {
 
 // tell gives all owners their answers.
 func (f *flight) tell(letters string, err error) {
-	f.tag.left.Store(-1)
+	f.tag.doubt()
 	for _, c := range f.cargos {
 		if err != nil {
 			c.tell("", err)

@@ -6,94 +6,18 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
 
-// plan is how the jobs of one Lease call are shared out between the tags. A
-// repeated call must follow the plan of the first, or it could take more.
-type plan struct {
-	token string
-	// number orders the calls of this process, so that the store can tell one
-	// that comes late from a new one.
-	number uint64
-	shares map[*tag]int
-	again  bool // the call was made before
-}
-
-// plans remembers the last plan of each worker of this process.
-type plans struct {
-	mu     sync.Mutex
-	last   map[string]plan
-	number uint64
-	turn   int
-}
-
-// fresh is how long what a lease saw of a queue decides where the next one asks
-// first.
-const fresh = 100 * time.Millisecond
-
-// share answers the plan of a request. The first queue that may have jobs gets
-// all, divided between its shards; what it cannot give, the others are asked
-// for in a second round. More rounds follow where jobs are so large that a script ends
-// before it has handed out what it was asked for.
-func (p *plans) share(request *backend.LeaseRequest, queues []*queue) plan {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if last := p.last[request.Worker]; last.token == request.Token {
-		if request.Max == 0 {
-			last.shares = nil // what has not been taken is not to be taken any more
-		}
-		last.again = true
-		return last
-	}
-	shares := map[*tag]int{}
-	now := time.Now().UnixMilli()
-	for _, q := range queues {
-		var likely []*tag
-		for _, t := range q.tags {
-			if t.left.Load() != 0 || now-t.seenAt.Load() > fresh.Milliseconds() {
-				likely = append(likely, t)
-			}
-		}
-		if len(likely) > 0 {
-			p.turn++
-			divide(shares, likely, request.Max, p.turn)
-			break
-		}
-	}
-	if len(shares) == 0 {
-		divide(shares, queues[0].tags, request.Max, p.turn)
-	}
-	if p.last == nil {
-		p.last = map[string]plan{}
-	}
-	p.number++
-	fresh := plan{token: request.Token, number: p.number, shares: shares}
-	p.last[request.Worker] = fresh
-	return fresh
-}
-
-func divide(shares map[*tag]int, tags []*tag, n, turn int) {
-	for i := range tags {
-		share := n / len(tags)
-		if i < n%len(tags) {
-			share++
-		}
-		shares[tags[(i+turn)%len(tags)]] = share
-	}
-}
-
-func (p *plans) forget(worker string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.last, worker)
-}
-
 // Lease implements backend.Consumer.
 func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (backend.LeaseReply, error) {
+	return b.lease(ctx, request, news{})
+}
+
+// lease is Lease of who may have heard bells.
+func (b *Backend) lease(ctx context.Context, request backend.LeaseRequest, heard news) (backend.LeaseReply, error) {
 	var reply backend.LeaseReply
 	if err := request.Check(); err != nil {
 		return reply, b.fail("lease", "", err)
@@ -102,40 +26,38 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 	if err != nil {
 		return reply, b.fail("lease", "", err)
 	}
-	tags := tagsOf(queues)
-	plan := b.plans.share(&request, queues)
+	plan := b.plans.plan(&request, queues, heard)
 	keys := unblocks(&request)
 
-	for part, asked := 1, tags; len(asked) > 0; part++ {
+	tags := tagsOf(queues)
+	for part, asked := 1, plan.tags; len(asked) > 0; part++ {
 		shots, err := b.leaseRound(ctx, &request, plan, part, asked, keys)
 		if err != nil {
 			return backend.LeaseReply{}, err
 		}
 		repeated := false
-		var rest []*tag
+		more := map[*tag]bool{}
 		for i, shot := range shots {
 			repeated = repeated || shot.repeated
-			if shot.left > 0 || part == 1 && len(keys) > 0 && len(shot.blocked) > 0 && !shot.paused {
-				rest = append(rest, asked[i])
-			}
+			more[asked[i]] = part == 1 && len(keys) > 0 && len(shot.blocked) > 0 && !shot.paused
 			shot.merge(&reply, asked[i])
 		}
 		missing := request.Max - len(reply.Leases)
 		if missing <= 0 || repeated || part > 1 && !slices.ContainsFunc(shots, (*shot).took) {
 			break
 		}
+		var rest []*tag
+		for _, t := range tags {
+			if t.left.Load() > 0 || more[t] {
+				rest = append(rest, t)
+			}
+		}
 		plan.shares = secondShares(rest, missing)
 		asked = slices.DeleteFunc(rest, func(t *tag) bool { return plan.shares[t] == 0 })
+		b.plans.extend(&request, asked)
 	}
-	finish(&reply, &request, tags)
+	finish(&reply, &request, tags, plan.tags)
 	return reply, nil
-}
-
-func tagsOf(queues []*queue) (tags []*tag) {
-	for _, q := range queues {
-		tags = append(tags, q.tags...)
-	}
-	return tags
 }
 
 // unblocks returns the keys to unblock, each once: the scripts cannot take one twice.
@@ -143,9 +65,21 @@ func unblocks(request *backend.LeaseRequest) []string {
 	return slices.Compact(slices.Sorted(slices.Values(request.Unblock)))
 }
 
-// finish puts in what the tags together make known.
-func finish(reply *backend.LeaseReply, request *backend.LeaseRequest, tags []*tag) {
-	reply.More = slices.ContainsFunc(tags, func(t *tag) bool { return t.left.Load() > 0 })
+// finish puts in what the tags together make known, those that were not asked too.
+func finish(reply *backend.LeaseReply, request *backend.LeaseRequest, tags, asked []*tag) {
+	now := instant()
+	for _, t := range tags {
+		reply.More = reply.More || t.left.Load() > 0
+		if len(asked) == len(tags) || slices.Contains(asked, t) {
+			continue
+		}
+		if at := t.due.Load(); at != 0 {
+			due(reply, reply.Now.Add(time.Duration(at-now)*time.Millisecond))
+		}
+		if t.paused.Load() {
+			paused(reply, t.queue)
+		}
+	}
 	for i := range reply.Leases {
 		reply.Leases[i].Token = request.Token
 	}
@@ -158,17 +92,6 @@ func distinct(keys []string) []string {
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
 	return keys[:min(len(keys), backend.MaxBlockedKeys)]
-}
-
-// secondShares asks tags in order for what they said is left.
-func secondShares(tags []*tag, missing int) map[*tag]int {
-	shares := map[*tag]int{}
-	for _, t := range tags {
-		share := min(missing, max(1, int(t.left.Load())))
-		shares[t] = share
-		missing -= share
-	}
-	return shares
 }
 
 // shot is the answer of one tag.
@@ -196,13 +119,13 @@ func (b *Backend) leaseCall(t *tag, request *backend.LeaseRequest, plan plan, pa
 		c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), share, request.Duration.Milliseconds(), ahead)
 		return c
 	}
-	c := t.call(leaseScript, "l:"+request.Worker, 10+len(keys))
+	c := t.call(leaseScript, "l:"+request.Worker, 11+len(keys))
 	count := "0"
 	if exact {
 		count = "1"
 	}
 	c.add(request.Token, b.process, strconv.FormatUint(plan.number, 10), part, share,
-		request.Duration.Milliseconds(), b.retention, backend.MaxBlockedKeys, count, ahead)
+		request.Duration.Milliseconds(), b.retention, backend.MaxBlockedKeys, count, ahead, b.proofFor(request.Duration))
 	for _, key := range keys {
 		c.add(key)
 	}
@@ -239,8 +162,7 @@ func (b *Backend) leaseRound(ctx context.Context, request *backend.LeaseRequest,
 			if failed++; failed < len(calls) {
 				b.setAside("lease", tags[i], err)
 				shots[i] = shot
-				tags[i].left.Store(0)
-				tags[i].seenAt.Store(time.Now().UnixMilli())
+				tags[i].leased(0, -1, false)
 				continue
 			}
 		}
@@ -281,8 +203,11 @@ func (b *Backend) look(t *tag, c *call) (*shot, error) {
 	}
 	t.common.Store(s.common)
 	t.clock.set(s.now)
-	t.left.Store(s.left)
-	t.seenAt.Store(time.Now().UnixMilli())
+	next := int64(-1)
+	if s.next > 0 {
+		next = max(0, s.next-s.now)
+	}
+	t.leased(s.left, next, s.paused)
 	return s, nil
 }
 
@@ -324,12 +249,10 @@ func (s *shot) merge(reply *backend.LeaseReply, t *tag) {
 	}
 	reply.Now = time.UnixMilli(s.now)
 	if s.next > 0 {
-		if next := time.UnixMilli(s.next); reply.NextDue.IsZero() || next.Before(reply.NextDue) {
-			reply.NextDue = next
-		}
+		due(reply, time.UnixMilli(s.next))
 	}
-	if s.paused && !slices.Contains(reply.Paused, t.queue) {
-		reply.Paused = append(reply.Paused, t.queue)
+	if s.paused {
+		paused(reply, t.queue)
 	}
 	for _, key := range s.blocked {
 		reply.Blocked = append(reply.Blocked, asString(key))
@@ -351,6 +274,18 @@ func (s *shot) merge(reply *backend.LeaseReply, t *tag) {
 			lease.Err = fmt.Errorf("%w: %w", backend.ErrRejected, err)
 		}
 		reply.Leases = append(reply.Leases, lease)
+	}
+}
+
+func due(reply *backend.LeaseReply, at time.Time) {
+	if reply.NextDue.IsZero() || at.Before(reply.NextDue) {
+		reply.NextDue = at
+	}
+}
+
+func paused(reply *backend.LeaseReply, queue string) {
+	if !slices.Contains(reply.Paused, queue) {
+		reply.Paused = append(reply.Paused, queue)
 	}
 }
 

@@ -20,7 +20,7 @@ type listeners struct {
 	b    *Backend
 	tags []*tag
 
-	// wake holds the bell that was taken for the wait in progress.
+	// wake says that a bell was taken for the wait in progress.
 	wake   chan struct{}
 	nudged chan struct{}
 	failed chan struct{}
@@ -33,6 +33,7 @@ type listeners struct {
 	mu      sync.Mutex
 	closed  bool
 	waiting bool          // a wait is in progress
+	rang    []*tag        // the bells that were taken for it
 	resume  chan struct{} // closed when the next wait begins
 	failure error         // reported once
 	running sync.WaitGroup
@@ -62,8 +63,8 @@ func newListeners(w *waiter) *listeners {
 	return l
 }
 
-// wait returns nil when a bell has rung or limit has passed.
-func (l *listeners) wait(ctx context.Context, limit time.Duration) error {
+// wait returns the tags whose bells have rung, or none when limit has passed.
+func (l *listeners) wait(ctx context.Context, limit time.Duration) ([]*tag, error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	l.mu.Lock()
@@ -74,14 +75,11 @@ func (l *listeners) wait(ctx context.Context, limit time.Duration) error {
 	var err error
 	select {
 	case <-l.wake:
-		l.rest()
-		return nil
+		return l.rest(), nil
 	case <-timer.C:
-		l.rest()
-		return nil
+		return l.rest(), nil
 	case <-l.nudged:
-		l.rest()
-		return nil
+		return l.rest(), nil
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-l.ctx.Done():
@@ -91,10 +89,10 @@ func (l *listeners) wait(ctx context.Context, limit time.Duration) error {
 		err = l.failure
 		l.mu.Unlock()
 	}
-	if l.rest() {
-		l.handOnSoon(l.tags)
+	if rang := l.rest(); len(rang) > 0 {
+		l.handOnSoon(rang)
 	}
-	return err
+	return nil, err
 }
 
 func (l *listeners) nudge() {
@@ -104,28 +102,28 @@ func (l *listeners) nudge() {
 	}
 }
 
-// rest ends the wait in progress and reports whether a bell came that it did
-// not use.
-func (l *listeners) rest() bool {
+// rest ends the wait in progress and returns the bells that were taken for it.
+func (l *listeners) rest() (rang []*tag) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiting = false
 	l.resume = make(chan struct{})
 	select {
 	case <-l.wake:
-		return true
 	default:
-		return false
 	}
+	rang, l.rang = l.rang, nil
+	return rang
 }
 
 // take gives a bell to the wait in progress, if there is one.
-func (l *listeners) take() bool {
+func (l *listeners) take(t *tag) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.waiting {
 		return false
 	}
+	l.rang = append(l.rang, t)
 	select {
 	case l.wake <- struct{}{}:
 	default: // one that is there already wakes for both
@@ -149,19 +147,20 @@ func (l *listeners) awaited() bool {
 // listen takes bells until close.
 func (l *listeners) listen(tags []*tag) {
 	defer l.running.Done()
-	var bells []string
-	for _, t := range tags {
-		bells = append(bells, t.bell())
+	bells, owner := make([]string, len(tags)), map[string]*tag{}
+	for i, t := range tags {
+		bells[i] = t.bell()
+		owner[bells[i]] = t
 	}
 	pause := time.Duration(0)
 	for l.awaited() {
 		block := blockFor - blockFor/10 + rand.N(blockFor/5)
-		_, err := l.client.BLPop(within(l.ctx, block+blockSlack), block, bells...).Result()
+		popped, err := l.client.BLPop(within(l.ctx, block+blockSlack), block, bells...).Result()
 		switch {
 		case err == nil:
 			pause = 0
-			if !l.take() {
-				l.handOn(tags)
+			if t := owner[popped[0]]; !l.take(t) {
+				l.handOn([]*tag{t})
 			}
 			continue
 		case errors.Is(err, goredis.Nil):
@@ -169,6 +168,9 @@ func (l *listeners) listen(tags []*tag) {
 			continue
 		case l.ctx.Err() != nil:
 			return
+		}
+		for _, t := range tags {
+			t.doubt() // a bell may have been lost on its way
 		}
 		l.mu.Lock()
 		l.failure = err

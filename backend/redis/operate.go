@@ -47,7 +47,7 @@ func (b *Backend) act(ctx context.Context, op, queueName string, ids []string, s
 			if err != nil {
 				return nil, b.fail(op, queueName, err)
 			}
-			p.tag.left.Store(-1)
+			p.tag.doubt()
 			for k, i := range p.at[:len(letters)] {
 				results[i].ID = ids[i]
 				if letters[k] == '-' {
@@ -144,7 +144,7 @@ func (b *Backend) setPaused(ctx context.Context, op, queueName string, s *script
 	calls := make([]*call, len(q.tags))
 	for i, t := range q.tags {
 		calls[i] = t.call(s, "", 0)
-		t.left.Store(-1)
+		t.doubt()
 	}
 	if err := b.run(ctx, calls...); err != nil {
 		return b.fail(op, queueName, err)

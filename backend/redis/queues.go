@@ -28,14 +28,7 @@ type tag struct {
 	heads []atomic.Pointer[[]any] // by script, made when it is first called
 	lanes [2]lane                 // for small calls and for large ones
 	clock serverClock
-	// left is how many jobs the last lease left behind, and seenAt when that
-	// was; unknown if it is negative.
-	left   atomic.Int64
-	seenAt atomic.Int64
-	// common is whether the next lease may take the common path.
-	common atomic.Bool
-	// spoiltAt is when the log last said that the tag cannot be read.
-	spoiltAt atomic.Int64
+	notes
 }
 
 // call makes a call of a script on the tag. last is the caller's memory, for
@@ -162,7 +155,7 @@ func (b *Backend) newQueue(name string, shards int) *queue {
 		}
 		t.base = b.config.Namespace + ":{" + t.name + "}:"
 		t.heads = make([]atomic.Pointer[[]any], len(scripts))
-		t.left.Store(-1)
+		t.doubt()
 		q.tags = append(q.tags, t)
 	}
 	return q

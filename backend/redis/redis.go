@@ -77,6 +77,8 @@ type Backend struct {
 	// process tells the leases of this process from those of others.
 	process  string
 	plans    plans
+	contact  atomic.Pointer[contact]
+	patrols  patrols
 	carriers carriers
 	// mark is that of the store, as a worker last saw it.
 	mark atomic.Pointer[string]

@@ -178,7 +178,7 @@ func FuzzReplies(f *testing.F) {
 			"queues":   func() error { _, err := store.Queues(ctx); return err },
 			"workers":  func() error { _, err := store.Workers(ctx); return err },
 			"cancel":   func() error { _, err := store.Cancel(ctx, "q", []string{"a"}); return err },
-			"announce": func() error { return store.Announce(ctx, backend.WorkerInfo{ID: "w"}, time.Second) },
+			"announce": func() error { _, err := store.Announce(ctx, backend.WorkerInfo{ID: "w"}, time.Second); return err },
 			"check":    func() error { _, err := store.Check(ctx); return err },
 		}
 		for verb, call := range calls {

@@ -61,16 +61,28 @@ func (r role) rights() []string {
 	return slices.Sorted(maps.Keys(needed))
 }
 
+// beside are commands that a worker can do without, and what happens then.
+var beside = []struct{ command, without string }{
+	{"subscribe", "to cancel a running job takes until its lease is renewed"},
+	{"publish", "jobs of a kind that the worker does not know wait for others that do for up to two minutes, where there are many queues"},
+}
+
 // checkRights asks the server whether the user may do what a worker must, and whether
 // it takes writes. It warns of what a worker can do without.
 func (b *Backend) checkRights(ctx context.Context) ([]backend.Warning, error) {
 	rights := working.rights()
 	c := b.directoryCall(rightsScript)
-	for _, command := range append(rights, "subscribe") {
+	asked := slices.Clone(rights)
+	for _, b := range beside {
+		asked = append(asked, b.command)
+	}
+	for _, command := range asked {
 		words := []any{command}
 		switch command {
 		case "subscribe":
 			words = append(words, b.channel())
+		case "publish":
+			words = append(words, b.channel(), "")
 		case "eval", "evalsha":
 			words = append(words, "", "1", b.directoryKey("queues"))
 		case "blpop":
@@ -96,13 +108,16 @@ func (b *Backend) checkRights(ctx context.Context) ([]backend.Warning, error) {
 	var missing []string
 	var warnings []backend.Warning
 	for _, number := range numbers {
-		if n := int(asInt(number)); n >= 1 && n <= len(rights) {
-			missing = append(missing, "+"+rights[n-1])
-		} else {
+		switch n := int(asInt(number)) - 1; {
+		case n < 0 || n >= len(asked):
+		case n < len(rights):
+			missing = append(missing, "+"+rights[n])
+		default:
+			lacks := beside[n-len(rights)]
 			warnings = append(warnings, backend.Warning{
 				Setting: "acl",
-				Problem: "the user may not subscribe to " + b.channel() + ": to cancel a running job takes until its lease is renewed",
-				Remedy:  "give it +subscribe and &" + b.channel(),
+				Problem: "the user may not " + lacks.command + " on " + b.channel() + ": " + lacks.without,
+				Remedy:  "give it +" + lacks.command + " and &" + b.channel(),
 			})
 		}
 	}

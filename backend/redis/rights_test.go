@@ -34,7 +34,7 @@ func TestTheDocumentedRightsAreThoseThatAreUsed(t *testing.T) {
 		more []string
 	}{
 		"producer": {producing, nil},
-		"worker":   {working, []string{"config|get", "info", "ping", "subscribe"}},
+		"worker":   {working, []string{"config|get", "info", "ping", "publish", "subscribe"}},
 		"operator": {operating, nil},
 	} {
 		want := append(r.rights(), r.more...)

@@ -163,7 +163,7 @@ func (b *Backend) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickR
 			return backend.TickReply{}, b.fail(op, p.tag.queue, err)
 		}
 		reply.Now = time.UnixMilli(asInt(rows[0])).UTC()
-		p.tag.left.Store(-1)
+		p.tag.doubt()
 		for k, i := range p.at {
 			row, _ := rows[1+k].([]any)
 			if len(row) != 5 {

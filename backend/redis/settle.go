@@ -126,10 +126,23 @@ func (b *Backend) Settle(ctx context.Context, request backend.SettleRequest) ([]
 			} else {
 				results[i].State = stateOf[letters[k]]
 			}
-			p.tag.left.Store(-1)
+			p.tag.doubt()
 		}
 	}
+	b.tellBlocked(ctx, request.Settlements, results)
 	return results, nil
+}
+
+// tellBlocked tells the other workers in which queues jobs became blocked: one of them
+// may know the kind.
+func (b *Backend) tellBlocked(ctx context.Context, settlements []backend.Settlement, results []backend.SettleResult) {
+	var told []string
+	for i := range results {
+		if queue := settlements[i].Queue; results[i].State == backend.StateBlocked && !slices.Contains(told, queue) {
+			told = append(told, queue)
+			b.tell(ctx, backend.CommandBlocked, queue, []string{""})
+		}
+	}
 }
 
 // settleCommonCall makes the call of the common path, or returns nil if that is not for
@@ -287,64 +300,4 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 		}
 	}
 	return results, nil
-}
-
-// Sweep implements backend.Consumer.
-func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
-	var reply backend.SweepReply
-	if err := request.Check(); err != nil {
-		return reply, b.fail("sweep", "", err)
-	}
-	keys := slices.Compact(slices.Sorted(slices.Values(request.Keys)))
-	queues, err := b.enter(ctx, request.Queues)
-	if err != nil {
-		return reply, b.fail("sweep", "", err)
-	}
-	var calls []*call
-	var tags []*tag
-	for _, q := range queues {
-		for _, t := range q.tags {
-			tags = append(tags, t)
-			c := t.call(sweepScript, "", 2+len(keys))
-			c.add(request.Duration.Milliseconds(), b.retention)
-			for i := range keys {
-				c.add(&keys[i])
-			}
-			calls = append(calls, c)
-		}
-	}
-	if err := b.run(ctx, calls...); err != nil {
-		return reply, b.fail("sweep", "", err)
-	}
-	var failed error
-	left := 0
-	for i, c := range calls {
-		answer, err := c.result()
-		if spoilt(err) {
-			if left++; left < len(calls) {
-				b.setAside("sweep", tags[i], err)
-				continue
-			}
-		}
-		r, ok := answer.([]any)
-		if err == nil && (!ok || len(r) != 5) {
-			err = fmt.Errorf("%w: the sweep was answered by %T", backend.ErrUnavailable, answer)
-		}
-		if err != nil {
-			// One queue with a fault must not keep the others from being swept.
-			failed = b.fail("sweep", "", err)
-			continue
-		}
-		reply.Reclaimed += int(asInt(r[0]))
-		reply.Trimmed += int(asInt(r[1]))
-		reply.More = reply.More || asInt(r[2]) == 1
-		reply.Schedules += uint64(asInt(r[4]))
-		keys, _ := r[3].([]any)
-		for _, key := range keys {
-			reply.Blocked = append(reply.Blocked, asString(key))
-		}
-	}
-	slices.Sort(reply.Blocked)
-	reply.Blocked = slices.Compact(reply.Blocked)
-	return reply, failed
 }

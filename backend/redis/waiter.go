@@ -102,16 +102,17 @@ func (w *waiter) lease(ctx context.Context, request *backend.LeaseRequest, limit
 		return none, err
 	}
 	defer w.end()
-	if nudged || limit <= 0 {
-		return w.b.Lease(ctx, *request)
-	}
-	if w.crowd == nil {
+	heard := news{waits: true}
+	switch {
+	case nudged || limit <= 0:
+	case w.crowd == nil:
 		return w.leaseAtTheBell(ctx, request, queues, limit)
+	default:
+		if heard.rang, err = w.crowd.wait(ctx, limit); err != nil {
+			return none, err
+		}
 	}
-	if err := w.crowd.wait(ctx, limit); err != nil {
-		return none, err
-	}
-	return w.b.Lease(ctx, *request)
+	return w.b.lease(ctx, *request, heard)
 }
 
 // begin makes what the Lease needs. It reports whether there was a nudge before.
@@ -153,7 +154,7 @@ func (w *waiter) isClosed() bool {
 func (w *waiter) leaseAtTheBell(ctx context.Context, request *backend.LeaseRequest, queues []*queue, limit time.Duration) (backend.LeaseReply, error) {
 	var reply backend.LeaseReply
 	t := w.tags[0]
-	c := w.b.leaseCall(t, request, w.b.plans.share(request, queues), 1, unblocks(request), false)
+	c := w.b.leaseCall(t, request, w.b.plans.plan(request, queues, news{waits: true}), 1, unblocks(request), false)
 
 	// The server ends a blocking call up to a tenth of a second late. Where it
 	// matters, a nudge of ours comes in time.
@@ -193,7 +194,7 @@ func (w *waiter) leaseAtTheBell(ctx context.Context, request *backend.LeaseReque
 		var shot *shot
 		if shot, err = w.b.look(t, c); err == nil {
 			shot.merge(&reply, t)
-			finish(&reply, request, w.tags)
+			finish(&reply, request, w.tags, w.tags)
 		}
 	}
 	if popErr := pop.Err(); popErr != nil && !errors.Is(popErr, goredis.Nil) && (err != nil || len(reply.Leases) == 0) {

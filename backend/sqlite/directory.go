@@ -31,9 +31,10 @@ type announcement struct {
 	seen, written, until int64
 }
 
-// Announce implements backend.Directory.
-func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) error {
-	err := backend.CheckQueues(worker.Queues)
+// Announce implements backend.Directory. It tells of the workers of this process only:
+// what those of another one held is taken back as soon as that has ended (see crew).
+func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (answer backend.Announced, err error) {
+	err = backend.CheckQueues(worker.Queues)
 	switch {
 	case err != nil:
 	case worker.ID == "":
@@ -42,14 +43,37 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		err = reject("a record for %v; give a positive time", ttl)
 	}
 	if err != nil {
-		return &backend.Error{Op: "announce", Err: err}
+		return answer, &backend.Error{Op: "announce", Err: err}
 	}
 	worker.SeenAt = time.Time{}
 	text, err := json.Marshal(&worker)
 	if err != nil {
-		return &backend.Error{Op: "announce", Err: reject("%w", err)}
+		return answer, &backend.Error{Op: "announce", Err: reject("%w", err)}
 	}
-	return b.write(ctx, "announce", "", 1, func(t *txn) error { return t.announce(&worker, string(text), ttl) })
+	err = b.write(ctx, "announce", "", 1, func(t *txn) error {
+		answer = b.crew.announced.others(worker.ID, t.now)
+		return t.announce(&worker, string(text), ttl)
+	})
+	return answer, err
+}
+
+// others tells of the other workers of this process.
+func (a *announced) others(worker string, now int64) (answer backend.Announced) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, other := range a.workers {
+		var info backend.WorkerInfo
+		switch in := time.Duration(other.until-now) * time.Millisecond; {
+		case id == worker:
+		case in <= -backend.VanishedFor:
+			delete(a.workers, id)
+		case in > 0 && (answer.Next == 0 || in < answer.Next):
+			answer.Next = in
+		case in <= 0 && len(answer.Vanished) < backend.MaxVanished && json.Unmarshal([]byte(other.text), &info) == nil:
+			answer.Vanished = append(answer.Vanished, info)
+		}
+	}
+	return answer
 }
 
 func (t *txn) announce(worker *backend.WorkerInfo, text string, ttl time.Duration) error {

@@ -258,15 +258,15 @@ func (q *queue) tidy(leases bool) (found tidied, err error) {
 	if again && err == nil {
 		due, expiry, _, err = q.comings()
 	}
-	found.next = earlier(due, expiry)
+	found.next, found.expiry = earlier(due, expiry), expiry
 	return found, err
 }
 
-// tidied is what tidy found, and when the next scheduled job is due or the next lease
-// expires.
+// tidied is what tidy found, when the next lease expires, and when that or the next
+// scheduled job is due.
 type tidied struct {
 	reclaimed, forgotten int
-	next                 int64
+	next, expiry         int64
 }
 
 // earlier is the earlier one of two instants, of which 0 is none.

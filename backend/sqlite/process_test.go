@@ -45,7 +45,7 @@ func play(role, path string) error {
 	case "lease":
 		reply, err := store.Lease(ctx, backend.LeaseRequest{Worker: "other", Token: "other.1", Queues: []string{"q"}, Max: 10, Duration: time.Hour})
 		if err == nil {
-			err = store.Announce(ctx, backend.WorkerInfo{ID: "other", Queues: []string{"q"}}, time.Hour)
+			_, err = store.Announce(ctx, backend.WorkerInfo{ID: "other", Queues: []string{"q"}}, time.Hour)
 		}
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -106,6 +107,12 @@ func (t *txn) sweep(request *backend.SweepRequest) (reply backend.SweepReply, er
 		reply.Trimmed += forgotten
 		reply.More = reply.More || found.reclaimed >= tidyBound || forgotten >= tidyBound ||
 			found.next != 0 && found.next <= t.now
+		if found.expiry != 0 {
+			in := time.Duration(max(1, found.expiry-t.now)) * time.Millisecond
+			if reply.Next == 0 || in < reply.Next {
+				reply.Next = in
+			}
+		}
 		if q.count[waiting] > waited {
 			t.tell(q)
 		}

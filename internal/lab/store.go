@@ -40,6 +40,17 @@ func Fill(t testing.TB, url string, n int, task func(i int) Task) {
 	})
 }
 
+// Spread enqueues a task in each of some queues, with the ids 0 to len(queues)-1.
+func Spread(t testing.TB, url string, queues []string, task Task) {
+	t.Helper()
+	connect(t, url, func(client *jobs.Client) {
+		for i, queue := range queues {
+			_, err := client.Enqueue(t.Context(), task, jobs.Queue(queue), jobs.ID(strconv.Itoa(i)))
+			require.NoError(t, err)
+		}
+	})
+}
+
 // FillFails enqueues a job that the store must refuse because it is full.
 func FillFails(t testing.TB, url string) {
 	t.Helper()

@@ -53,6 +53,7 @@ const manyCrashes = 1000
 type Settings struct {
 	URL     string
 	Journal string
+	Queues  []string // the default one if there are none
 	// Orders is the journal of a process that enqueues and does not work.
 	Orders      string
 	Concurrency int
@@ -164,7 +165,7 @@ func work(s Settings, logger *slog.Logger) (*caddis.Report, error) {
 		}
 	}, jobs.MaxCrashes(manyCrashes))
 	system, err := caddis.New(caddis.Config{
-		Backend: store, Registry: registry, Concurrency: s.Concurrency,
+		Backend: store, Registry: registry, Queues: s.Queues, Concurrency: s.Concurrency,
 		Lease: s.Lease, Grace: s.Grace, Logger: logger,
 	})
 	if err != nil {

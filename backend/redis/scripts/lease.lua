@@ -4,7 +4,8 @@
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell last
 -- USES     base clock
 -- ARGV     token, process, number, part, max, duration in ms, retention, blocked keys to list,
---          count ("1": say exactly how many are left), how many of max are leased ahead, then the keys to unblock
+--          count ("1": say exactly how many are left), how many of max are leased ahead, proof (see grace), then the keys
+--          to unblock
 -- RETURNS  now, next due (0 for none), left, paused, kind, ids dropped, expiry, blocked keys, ids, bodies, histories,
 --          whether the next lease may take the common path
 --          kind: 0 new, 1 repeated, 2 overtaken
@@ -56,14 +57,14 @@ if repeated then
 elseif head then
   -- USES grace
   local stale, changed
-  grace, stale, changed = graceof(meta[2], meta[3], duration)
+  grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[11])
   if tonumber(head) <= now and grace <= now then
     -- USES waiting history final reclaim
     local _, full = reclaim(1000)
     unfinished = full
     head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
   end
-  if stale or changed then leavebeat(grace, changed) end
+  if stale then leavebeat(grace, changed) end
 elseif now - tonumber(meta[2] or 0) > 500 then
   call('HSET', META, 'beat', now)
 end
@@ -87,9 +88,9 @@ local function fits(id)
   return room >= 0 or #ids == 0
 end
 if not paused then
-  if anyblocked and #ARGV > 10 then
+  if anyblocked and #ARGV > 11 then
     members, freed = {}, {}
-    for i = 11, #ARGV do
+    for i = 12, #ARGV do
       local key = ARGV[i]
       local found = call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, want + 1)
       if #found > want then

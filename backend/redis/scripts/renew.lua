@@ -32,5 +32,5 @@ call('HDEL', META, '') -- a first write that a full store allows, after which it
 each('ZADD', LEASES, scored)
 each('HSET', RUNNING, changed)
 local grace, stale, moved = graceof(meta[1], meta[2], duration)
-if stale or moved then leavebeat(grace, moved) end
+if stale then leavebeat(grace, moved) end
 return table.concat(letters)

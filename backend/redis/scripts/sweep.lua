@@ -2,24 +2,23 @@
 --
 -- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell
 -- USES     base clock bell waiting promote history final grace reclaim
--- ARGV     duration in ms, retention, then keys
--- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait,
+-- ARGV     duration in ms, retention, proof (see grace), then keys
+-- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait, in how many ms the next lease
+--          expires and in how many that happens or a job is due (-1: there is neither),
 --          how often schedules have changed
 -- COST     O(what it finds), at most 1000 of each, and O(keys)
 local duration = tonumber(ARGV[1])
 RETENTION = ARGV[2]
-local meta = call('HMGET', META, 'beat', 'grace', 'schedules')
+local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'schedules')
 call('HDEL', META, '') -- a first write that a full store allows, after which it allows all
 
 local reclaimed, more = 0, 0
-if duration > 0 then
-  local grace, stale, changed = graceof(meta[1], meta[2], duration)
-  if stale or changed then leavebeat(grace, changed) end
-  if grace <= now then
-    local full
-    reclaimed, full = reclaim(1000)
-    if full then more = 1 end
-  end
+local grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[3])
+if stale then leavebeat(grace, changed) end
+if grace <= now then
+  local full
+  reclaimed, full = reclaim(1000)
+  if full then more = 1 end
 end
 local moved = promote(1000)
 local trimmed = 0
@@ -29,12 +28,26 @@ for _, state in ipairs({ 'completed', 'cancelled', 'dead' }) do
   if full then more = 1 end
 end
 if moved == 1000 then more = 1 end
-if reclaimed > 0 or moved > 0 then ring() end
 local keys = {}
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local key = ARGV[i]
   if #call('ZRANGEBYLEX', BLOCKED, '[' .. key .. '\0', '(' .. key .. '\1', 'LIMIT', 0, 1) > 0 then
     keys[#keys + 1] = key
   end
 end
-return { reclaimed, trimmed, more, keys, tonumber(meta[3] or 0) }
+
+-- Who was to be woken may have vanished, with the bell or with what it knew to be due.
+local due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
+if not meta[1] and (due or call('EXISTS', W[0], W[1], W[2], W[3], W[4]) > 0) then ring() end
+
+local expires, soon = -1, -1
+local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
+if head then
+  expires = math.max(0, tonumber(head) - now, grace - now)
+  soon = expires
+end
+if due then
+  local wait = math.max(0, math.floor(due / 8) - now)
+  if soon < 0 or wait < soon then soon = wait end
+end
+return { reclaimed, trimmed, more, keys, expires, soon, tonumber(meta[4] or 0) }

@@ -3,10 +3,6 @@
 -- KEYS     workers expire
 -- USES     base clock
 -- ARGV     none
--- RETURNS  ids and records in turn
+-- RETURNS  their records
 -- COST     O(workers)
-local old = call('ZRANGEBYSCORE', EXPIRE, '-inf', now, 'LIMIT', 0, 1000)
-call('HLEN', WORKERS)
-each('ZREM', EXPIRE, old)
-each('HDEL', WORKERS, old)
-return call('HGETALL', WORKERS)
+return fields(WORKERS, call('ZRANGEBYSCORE', EXPIRE, '(' .. now, '+inf'))

@@ -1,0 +1,143 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/actors"
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// sweeping notes which queues are to be swept first, and can fail and deliver commands.
+type sweeping struct {
+	backend.Backend
+	commands chan backend.Command
+
+	mu     sync.Mutex
+	failed error
+	first  [][]string
+	at     []time.Time
+}
+
+func (s *sweeping) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.first, s.at = append(s.first, request.First), append(s.at, time.Now())
+	if s.failed != nil {
+		return backend.SweepReply{}, s.failed
+	}
+	return s.Backend.Sweep(ctx, request)
+}
+
+func (s *sweeping) Listen(ctx context.Context, deliver func(backend.Command)) error {
+	for {
+		select {
+		case c := <-s.commands:
+			deliver(c)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// fail says how the sweeps to come end.
+func (s *sweeping) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err
+}
+
+// forget drops what was noted.
+func (s *sweeping) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.first, s.at = nil, nil
+}
+
+// house is a worker of two queues, with nothing to do.
+func house(t *testing.T) (r *rig, s *sweeping) {
+	r = newStore(t)
+	s = &sweeping{Backend: r.store, commands: make(chan backend.Command)}
+	r.faulty.Backend = s
+	r.start(noop, func(c *actors.Config) { c.Queues = []string{"one", "two"} })
+	synctest.Wait()
+	return r, s
+}
+
+func TestAllQueuesAreSweptAtFirstAndTheirTurnsFollow(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		_, s := house(t)
+		pause(12 * time.Second)
+		require.Equal(t, [][]string{{"one", "two"}, nil, nil}, s.first)
+	})
+}
+
+func TestTheQueuesOfAWorkerThatVanishedAreSweptAtOnceAndOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r, s := house(t)
+		pause(time.Second)
+		_, err := r.store.Announce(t.Context(), backend.WorkerInfo{ID: "gone", Queues: []string{"two", "three"}}, 11*time.Second)
+		require.NoError(t, err)
+		gone := time.Now().Add(11 * time.Second)
+		s.forget()
+		pause(20 * time.Second)
+		require.Equal(t, [][]string{nil, nil, {"two"}, nil}, s.first[:4])
+		require.WithinDuration(t, gone, s.at[2], 10*time.Millisecond)
+		for _, first := range s.first[3:] {
+			require.Empty(t, first)
+		}
+	})
+}
+
+func TestABusyWorkerTakesALeaseBackAsItExpires(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newStore(t)
+		_, err := r.client.Enqueue(t.Context(), task{N: 1}, jobs.ID("busy"))
+		require.NoError(t, err)
+		r.start(polite, concurrency(1))
+		pause(2 * time.Second) // the worker sweeps after 5, 10, 15 and 20 s
+		_, err = r.client.Enqueue(t.Context(), task{}, jobs.ID("orphan"))
+		require.NoError(t, err)
+		_, err = r.store.Lease(t.Context(), backend.LeaseRequest{
+			Worker: "dead", Token: "dead.1", Queues: []string{jobs.DefaultQueue}, Max: 1, Duration: 15 * time.Second,
+		})
+		require.NoError(t, err)
+		pause(15*time.Second - time.Millisecond)
+		require.Equal(t, backend.StateRunning, r.job("orphan").State)
+		pause(100 * time.Millisecond)
+		require.Equal(t, backend.StateWaiting, r.job("orphan").State)
+	})
+}
+
+func TestAfterAFailureAllQueuesAreSweptAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		_, s := house(t)
+		s.fail(errors.New("away"))
+		pause(6 * time.Second)
+		s.fail(nil)
+		s.forget()
+		pause(10 * time.Second)
+		require.Equal(t, [][]string{{"one", "two"}, nil}, s.first[:2])
+	})
+}
+
+func TestAQueueInWhichJobsBecameBlockedIsSweptWithTheNextBeat(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		_, s := house(t)
+		s.forget()
+		began := time.Now()
+		for range 3 {
+			s.commands <- backend.Command{Verb: backend.CommandBlocked, Queue: "two"}
+		}
+		pause(11 * time.Second)
+		require.Equal(t, [][]string{{"two"}, nil}, s.first)
+		require.Equal(t, 5*time.Second, s.at[0].Sub(began))
+	})
+}
