@@ -352,6 +352,7 @@ func (f *fetcher) forsake() {
 	if f.token != "" {
 		f.config.Logger.Warn("the job store did not answer a lease; jobs that it may have handed out come back when their leases expire",
 			"worker", f.worker, "lease", f.config.Lease)
+		f.ledger.forsake()
 	}
 	f.token = ""
 }

@@ -141,3 +141,34 @@ func TestAQueueInWhichJobsBecameBlockedIsSweptWithTheNextBeat(t *testing.T) {
 		require.Equal(t, 5*time.Second, s.at[0].Sub(began))
 	})
 }
+
+func TestAWorkerThatLeavesJobsBehindVanishesWhereOneThatDoesNotSignsOff(t *testing.T) {
+	for name, leaves := range map[string]bool{"it leaves none": false, "it leaves three": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, noop)
+				synctest.Wait()
+				if leaves {
+					r.faulty.on(down, "settle")
+				}
+				r.enqueue(3)
+				synctest.Wait()
+				report := r.stop(actors.Stop{Grace: 5 * time.Second})
+				require.Equal(t, leaves, report.Unconfirmed == 3)
+				pause(time.Second)
+				workers, err := r.store.Workers(t.Context())
+				require.NoError(t, err)
+				require.Empty(t, workers, "it is not listed any more")
+				answer, err := r.store.Announce(t.Context(), backend.WorkerInfo{ID: "other"}, time.Minute)
+				require.NoError(t, err)
+				if !leaves {
+					require.Empty(t, answer.Vanished)
+					return
+				}
+				require.Len(t, answer.Vanished, 1, "the others are to look for its jobs")
+				require.Equal(t, r.worker.ID(), answer.Vanished[0].ID)
+				require.Equal(t, []string{jobs.DefaultQueue}, answer.Vanished[0].Queues)
+			})
+		})
+	}
+}

@@ -292,15 +292,20 @@ func (k *keeper) listen(c actor.Context) {
 	})
 }
 
-// signOff says farewell, once.
+// signOff says farewell, once. Where jobs are left behind the record passes away
+// instead, so that the other workers look for their leases as they expire.
 func (k *keeper) signOff(c actor.Context) {
 	if k.gone {
 		return
 	}
 	k.gone = true
-	self := c.Self()
+	self, record := c.Self(), k.record()
 	limit := max(time.Millisecond, min(signOffTimeout, k.life.untilEnd()))
 	k.line.call(k.line.dispatch.Schedule, "sign off", limit, func(ctx context.Context) error {
+		if k.ledger.leaves() {
+			_, err := k.line.store.Announce(ctx, record, time.Millisecond)
+			return err
+		}
 		return k.line.store.SignOff(ctx, k.worker, k.config.Queues)
 	}, func(err error) {
 		if err != nil {

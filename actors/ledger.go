@@ -17,9 +17,25 @@ type ledger struct {
 	// abandoned lists those that ignored their context, unconfirmed those whose
 	// settlement the store refused.
 	abandoned, unconfirmed []Ref
+	// forsaken is set if a lease call was given up that may have taken jobs.
+	forsaken bool
 }
 
 func newLedger() *ledger { return &ledger{runs: map[*run]struct{}{}} }
+
+func (l *ledger) forsake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forsaken = true
+}
+
+// leaves reports whether the store may hold jobs as the worker's that nobody will
+// settle.
+func (l *ledger) leaves() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.forsaken || len(l.runs) > 0
+}
 
 // open lists the leases as runs.
 func (l *ledger) open(leases []backend.Lease) []*run {
