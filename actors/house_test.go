@@ -3,6 +3,7 @@ package actors_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -61,6 +62,19 @@ func (s *sweeping) forget() {
 	s.first, s.at = nil, nil
 }
 
+// swept returns which queues each sweep was to do first.
+func (s *sweeping) swept() [][]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.first)
+}
+
+func (s *sweeping) when(sweep int) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at[sweep]
+}
+
 // house is a worker of two queues, with nothing to do.
 func house(t *testing.T) (r *rig, s *sweeping) {
 	r = newStore(t)
@@ -75,7 +89,7 @@ func TestAllQueuesAreSweptAtFirstAndTheirTurnsFollow(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		_, s := house(t)
 		pause(12 * time.Second)
-		require.Equal(t, [][]string{{"one", "two"}, nil, nil}, s.first)
+		require.Equal(t, [][]string{{"one", "two"}, nil, nil}, s.swept())
 	})
 }
 
@@ -88,9 +102,9 @@ func TestTheQueuesOfAWorkerThatVanishedAreSweptAtOnceAndOnce(t *testing.T) {
 		gone := time.Now().Add(11 * time.Second)
 		s.forget()
 		pause(20 * time.Second)
-		require.Equal(t, [][]string{nil, nil, {"two"}, nil}, s.first[:4])
-		require.WithinDuration(t, gone, s.at[2], 10*time.Millisecond)
-		for _, first := range s.first[3:] {
+		require.Equal(t, [][]string{nil, nil, {"two"}, nil}, s.swept()[:4])
+		require.WithinDuration(t, gone, s.when(2), 10*time.Millisecond)
+		for _, first := range s.swept()[3:] {
 			require.Empty(t, first)
 		}
 	})
@@ -124,7 +138,7 @@ func TestAfterAFailureAllQueuesAreSweptAgain(t *testing.T) {
 		s.fail(nil)
 		s.forget()
 		pause(10 * time.Second)
-		require.Equal(t, [][]string{{"one", "two"}, nil}, s.first[:2])
+		require.Equal(t, [][]string{{"one", "two"}, nil}, s.swept()[:2])
 	})
 }
 
@@ -137,8 +151,8 @@ func TestAQueueInWhichJobsBecameBlockedIsSweptWithTheNextBeat(t *testing.T) {
 			s.commands <- backend.Command{Verb: backend.CommandBlocked, Queue: "two"}
 		}
 		pause(11 * time.Second)
-		require.Equal(t, [][]string{{"two"}, nil}, s.first)
-		require.Equal(t, 5*time.Second, s.at[0].Sub(began))
+		require.Equal(t, [][]string{{"two"}, nil}, s.swept())
+		require.Equal(t, 5*time.Second, s.when(0).Sub(began))
 	})
 }
 
