@@ -11,6 +11,6 @@ local letters = {}
 for i = 2, #ARGV do
   local size = call('HSTRLEN', JOBS, ARGV[i])
   if not turn(i - 1, size) then break end
-  letters[i - 1] = size > 0 and cancel(ARGV[i]) or '-'
+  letters[i - 1] = held(ARGV[i], size) and cancel(ARGV[i]) or '-'
 end
 return table.concat(letters)

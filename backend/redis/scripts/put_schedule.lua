@@ -1,7 +1,7 @@
 -- put_schedule stores a schedule, new or in the place of the one of a version.
 --
 -- KEYS     schedules schedulenames jobs scheduled running blockedon completed cancelled dead meta
--- USES     base clock state schedule
+-- USES     base clock state schedule writeschedule
 -- ARGV     name, version (0: it is new), next in ms (0: none), paused (0 or 1), spec, how many there may be
 -- RETURNS  1 stored, 0 was so before, -1 another version, -2 too many; then name, record, state of the last job
 -- COST     O(log schedules)

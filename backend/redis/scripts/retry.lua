@@ -13,7 +13,7 @@ for i = 1, #ARGV do
   local id, letter = ARGV[i], '-'
   local size = call('HSTRLEN', JOBS, id)
   if not turn(i, size + call('HSTRLEN', HISTORY, id)) then break end
-  if size > 0 then
+  if held(id, size) then
     local state = stateof(id)
     letter = LETTERS[state] or 'w'
     if letter == 'w' then

@@ -13,7 +13,7 @@ for i = 1, #ARGV do
   local id, letter = ARGV[i], '-'
   local size = call('HSTRLEN', JOBS, id)
   if not turn(i, size) then break end
-  if size > 0 then
+  if held(id, size) then
     local state, value = stateof(id)
     letter = LETTERS[state] or 'w'
     if state == 'scheduled' then

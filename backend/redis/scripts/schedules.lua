@@ -1,6 +1,6 @@
 -- schedules reads a page of schedules, by name, or one of them.
 --
--- KEYS     schedules schedulenames jobs scheduled running blockedon completed cancelled dead meta
+-- KEYS     schedules schedulenames jobs scheduled running blockedon completed cancelled dead
 -- USES     base clock state schedule
 -- ARGV     name of the only one ('' for a page), the name after which the page begins, limit
 -- RETURNS  now, 1 if others follow, then name, record and state of the last job of each

@@ -1,7 +1,7 @@
 -- tick advances schedules and enqueues their jobs.
 --
 -- KEYS     schedules jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell
--- USES     base clock bell waiting promote state ghosts final cancel schedule
+-- USES     base clock bell waiting promote state ghosts final cancel schedule writeschedule
 -- ARGV     retention, then per tick: name, version, instant and next one in ms, missed, overlap, then id, level, due in
 --          ms (0: now; "+" and a delay) and body of the job; an id of '' is none
 --          overlap: allow, skip, wait, cancel

@@ -10,7 +10,7 @@ local function describe(ids, room, some)
     room = room - size - call('HSTRLEN', HISTORY, id) - call('HSTRLEN', RUNNING, id)
     if room < 0 and not (some and i == 1) then return out, i - 1 end
     local state, number, record = '', 0, ''
-    if size > 0 then
+    if held(id, size) then
       local value
       state, value = stateof(id)
       if state == 'running' then

@@ -13,13 +13,6 @@ local function readschedule(name)
   }
 end
 
--- writeschedule stores a record under a new version.
-local function writeschedule(name, s)
-  s.version = call('HINCRBY', META, 'versions', 1)
-  local numbers = string.format('%.0f %s %s %s %.0f %.0f', s.version, s.next, s.paused, s.last, s.enqueued, s.skipped)
-  call('HSET', SCHEDULES, name, numbers .. '\n' .. s.job .. '\n' .. s.spec) -- format ends a text at a NUL
-end
-
 -- jobstate is the state of a job, empty if it has been forgotten.
 local function jobstate(id)
   if id == '' or call('HEXISTS', JOBS, id) == 0 then return '' end

@@ -14,3 +14,7 @@ local function stateof(id)
   if score then return 'dead', score end
   return 'waiting', ''
 end
+
+-- held reports whether the body of a job is stored, of a size as HSTRLEN tells it: a
+-- damaged one may be empty.
+local function held(id, size) return size > 0 or call('HEXISTS', JOBS, id) == 1 end
