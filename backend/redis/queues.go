@@ -200,20 +200,21 @@ func (b *Backend) enter(ctx context.Context, names []string) ([]*queue, error) {
 // readOrAdd returns the shards of queues as the directory has them, after it has
 // added those that it did not have. It writes nothing else, as a full store refuses
 // to; those that it refused are nil.
-func (b *Backend) readOrAdd(ctx context.Context, queues []*queue) (stored []any, err error) {
+func (b *Backend) readOrAdd(ctx context.Context, queues []*queue) ([]any, error) {
 	key, asked := b.directoryKey("queues"), false
 	fields := make([]string, len(queues))
 	for i, q := range queues {
 		fields[i] = q.name
 	}
-	stored = make([]any, len(queues))
-	for range 2 {
+	known := make([]any, len(queues))
+	for {
+		var stored []any
 		var failed error
-		err = b.await(ctx, 0, func(ctx context.Context) {
+		err := b.await(ctx, 0, func(ctx context.Context) {
 			pipe := b.client.Pipeline()
 			var added []*goredis.BoolCmd
 			for i, q := range queues {
-				if asked && stored[i] == nil {
+				if asked && known[i] == nil {
 					added = append(added, pipe.HSetNX(ctx, key, q.name, len(q.tags)))
 				}
 			}
@@ -230,12 +231,11 @@ func (b *Backend) readOrAdd(ctx context.Context, queues []*queue) (stored []any,
 		if err != nil {
 			return nil, err // what was asked may still be answered
 		}
-		if err = failed; err != nil || !slices.Contains(stored, nil) {
-			break
+		if failed != nil || asked || !slices.Contains(stored, nil) {
+			return stored, failed
 		}
-		asked = true
+		known, asked = stored, true
 	}
-	return stored, err
 }
 
 // known returns the queues of the directory and their shards.

@@ -59,7 +59,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 		c := t.call(sweepScript, "", 3+len(keys))
 		c.add(request.Duration.Milliseconds(), b.retention, b.proofFor(request.Duration))
 		for i := range keys {
-			c.add(&keys[i])
+			c.add(keys[i])
 		}
 		calls[i] = c
 	}
