@@ -59,6 +59,7 @@ func newRegistry(mailer *welcomer) *jobs.Registry {
 	jobs.Handle(registry, func(ctx context.Context, job *jobs.Job[Welcome]) error {
 		return mailer.Welcome(ctx, job.Args.UserID)
 	}, jobs.MaxAttempts(10), jobs.Timeout(30*time.Second))
+	jobs.Handle(registry, func(context.Context, *jobs.Job[Report]) error { return nil })
 	return registry
 }
 
