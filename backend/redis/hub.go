@@ -70,6 +70,7 @@ func (h *hub) mourn(c *trackedConn) {
 		return o.server == c.server && o.hidden && !o.reading.Load() &&
 			o.heard.Load() <= idle && o.heard.Load() >= o.asked.Load()
 	}) {
+		sibling.mourned.Store(true)
 		sibling.sever()
 	}
 }
@@ -164,7 +165,8 @@ type trackedConn struct {
 	heard   atomic.Int64 // at first when it was opened
 	sent    atomic.Int64 // bytes, since it was last read from
 	closed  atomic.Bool
-	near    *near // the reader's; nil where it is of no use
+	mourned atomic.Bool // it was closed for a sibling's end; who had just begun to use it may ask again
+	near    *near       // the reader's; nil where it is of no use
 }
 
 var errSevered = errors.New("the connection was given up, as its server was silent or had closed others")
@@ -255,6 +257,8 @@ func (c *trackedConn) prolong() bool {
 
 func (c *trackedConn) failed(err error) error {
 	switch {
+	case c.mourned.Load():
+		return lostError{errSevered}
 	case c.closed.Load():
 		return errSevered
 	case isTimeout(err):
@@ -275,7 +279,21 @@ func (c *trackedConn) SetReadDeadline(t time.Time) error {
 			t = limit
 		}
 	}
-	return c.Conn.SetReadDeadline(t)
+	return c.unsevered(c.Conn.SetReadDeadline(t))
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *trackedConn) SetWriteDeadline(t time.Time) error {
+	return c.unsevered(c.Conn.SetWriteDeadline(t))
+}
+
+// unsevered tells an error of a connection that was given up meanwhile from others:
+// nothing was asked on it.
+func (c *trackedConn) unsevered(err error) error {
+	if err != nil && c.closed.Load() {
+		return lostError{errSevered}
+	}
+	return err
 }
 
 // sever closes the connection under whoever uses it.

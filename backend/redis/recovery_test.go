@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -165,7 +166,11 @@ func fallible(t *testing.T, kind kind) (*redis.Backend, *lines, *redistest.Serve
 	broken := goredis.NewClient(&options)
 	t.Cleanup(func() { _ = broken.Close() })
 	t.Cleanup(func() { // after the store was closed
-		for _, l := range s.all {
+		s.mu.Lock()
+		all := slices.Clone(s.all)
+		s.mu.Unlock()
+		for _, l := range all { // a dial that nobody waits for any more may still end
+			require.Eventually(t, func() bool { return l.closes.Load() > 0 }, patience, time.Millisecond, "each connection is closed")
 			require.EqualValues(t, 1, l.closes.Load(), "each connection is closed once")
 		}
 	})
