@@ -88,6 +88,31 @@ func TestALockThatAnotherProgramHoldsIsWaitedForAndThenNamed(t *testing.T) {
 	require.NoError(t, <-waits)
 }
 
+func TestLeasesOutliveALockThatAnotherProgramHeldForLonger(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	store := at(t, path)
+	enqueue(t, store, "a", "b")
+	const lease = 600 * time.Millisecond
+	w := &worker{TB: t, store: store, id: "w"}
+	held := w.lease(10, lease)
+	require.Len(t, held, 2)
+
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	leased := make(chan []backend.Lease, 1)
+	go func() { leased <- w.lease(10, time.Minute) }()
+	time.Sleep(2 * lease)
+	require.NoError(t, tx.Rollback())
+	require.Empty(t, <-leased, "nobody could settle or renew them")
+	for _, result := range w.settle(held, backend.OutcomeCompleted) {
+		require.False(t, result.Stale)
+	}
+}
+
 func TestTwoPartsOfAFileThatWasDamagedFailAloneAndTheOthersWork(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "jobs.db")

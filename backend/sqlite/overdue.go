@@ -40,28 +40,31 @@ func (w *writer) overdue(expired []*job, self int64) (due []*job) {
 	return due
 }
 
-// waited notes that the lock of the file is to be had or is not.
-func (w *writer) waited(got bool, since time.Time) {
-	switch {
-	case !got && w.locked.IsZero():
-		w.locked = since
-	case got && w.locked.IsZero() && time.Since(since) > longWait:
-		w.locked = since
+// waits notes that the lock of the file is to be waited for.
+func (w *writer) waits() {
+	if w.lockedSince.IsZero() {
+		w.lockedSince = time.Now()
 	}
 }
 
-// excuse prolongs the leases of this process by as much as it had to wait.
+// entered notes that the lock of the file was to be had.
+func (w *writer) entered() {
+	if !w.lockedSince.IsZero() {
+		w.owed = max(w.owed, time.Since(w.lockedSince))
+	}
+	w.lockedSince = time.Time{}
+}
+
+// excuse prolongs the leases of this process by as long as it had to wait.
 func (t *txn) excuse() error {
 	w := t.store.writer
-	if w.locked.IsZero() {
-		return nil
-	}
-	long := time.Since(w.locked)
-	t.after = append(t.after, func() { w.locked = time.Time{} })
 	self := t.store.crew.self()
+	long := w.owed
 	if long <= longWait || self == 0 {
+		w.owed = 0
 		return nil
 	}
+	t.after = append(t.after, func() { w.owed = 0 })
 	_, err := t.exec(`UPDATE caddis_job SET at = max(at, ?) WHERE state = 3 AND process = ?`, t.now+millis(long), self)
 	return err
 }

@@ -27,10 +27,12 @@ type writer struct {
 	// was last seen.
 	fruitless fruitless
 	version   int64
-	// suspects are leases that have expired, and since when that is known; locked is
-	// since when the lock of the file is not to be had.
-	suspects map[suspect]time.Time
-	locked   time.Time
+	// suspects are leases that have expired, and since when that is known. LockedSince
+	// is since when the lock of the file is waited for, owed how long that took and has
+	// not been made good yet.
+	suspects    map[suspect]time.Time
+	lockedSince time.Time
+	owed        time.Duration
 
 	// working is held by who is at work.
 	working sync.Mutex
@@ -257,9 +259,8 @@ func (w *writer) commit(group []*call, patient bool) (ran bool) {
 	}
 	var err error
 	if patient {
-		since := time.Now()
+		w.waits()
 		err = patiently(f.config.BusyTimeout, ended, attempt)
-		w.waited(!busy(err), since)
 	} else if err = attempt(); busy(err) {
 		return false
 	}
@@ -291,7 +292,11 @@ func (w *writer) transact(group []*call) (t *txn, err error) {
 			w.rollback()
 		}
 	}()
-	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
+	if _, err = c.exec("BEGIN IMMEDIATE"); busy(err) {
+		return nil, err
+	}
+	w.entered()
+	if err != nil {
 		return nil, err
 	}
 	present := w.begin(group)
