@@ -5,7 +5,8 @@ import "time"
 // While a process holds the lock of the file, nobody can renew a lease. So that none
 // is taken from a worker that only had to wait:
 //
-//   - a process that has waited long prolongs its own leases before anything else;
+//   - a process that has waited long, or held the lock long itself as it was stopped or
+//     the disk stood still, prolongs its own leases before anything else;
 //   - who finds the lease of another process expired that lives gives it a second more
 //     to be renewed. A process that has ended is known by its lock, and needs none.
 const (
@@ -49,22 +50,22 @@ func (w *writer) waits() {
 
 // entered notes that the lock of the file was to be had.
 func (w *writer) entered() {
+	now := time.Now()
 	if !w.lockedSince.IsZero() {
-		w.owed = max(w.owed, time.Since(w.lockedSince))
+		w.owed = max(w.owed, now.Sub(w.lockedSince))
 	}
-	w.lockedSince = time.Time{}
+	w.lockedSince, w.enteredAt = time.Time{}, now
 }
 
-// excuse prolongs the leases of this process by as long as it had to wait.
+// left notes that the lock of the file was given back with a commit.
+func (w *writer) left() { w.owed = time.Since(w.enteredAt) }
+
+// excuse prolongs the leases of this process by as long as none could be renewed.
 func (t *txn) excuse() error {
-	w := t.store.writer
-	self := t.store.crew.self()
-	long := w.owed
-	if long <= longWait || self == 0 {
-		w.owed = 0
+	owed, self := t.store.writer.owed, t.store.crew.self()
+	if owed <= longWait || self == 0 {
 		return nil
 	}
-	t.after = append(t.after, func() { w.owed = 0 })
-	_, err := t.exec(`UPDATE caddis_job SET at = max(at, ?) WHERE state = 3 AND process = ?`, t.now+millis(long), self)
+	_, err := t.exec(`UPDATE caddis_job SET at = max(at, ?) WHERE state = 3 AND process = ?`, t.now+millis(owed), self)
 	return err
 }

@@ -28,10 +28,11 @@ type writer struct {
 	fruitless fruitless
 	version   int64
 	// suspects are leases that have expired, and since when that is known. LockedSince
-	// is since when the lock of the file is waited for, owed how long that took and has
-	// not been made good yet.
+	// is since when the lock of the file is waited for, enteredAt when it was to be had
+	// last, owed for how long nobody could renew a lease, which is not yet made good.
 	suspects    map[suspect]time.Time
 	lockedSince time.Time
+	enteredAt   time.Time
 	owed        time.Duration
 
 	// working is held by who is at work.
@@ -266,6 +267,7 @@ func (w *writer) commit(group []*call, patient bool) (ran bool) {
 	}
 	switch {
 	case err == nil:
+		w.left()
 		t.publish()
 		signal(w.wrote)
 	case busy(err):

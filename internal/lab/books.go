@@ -224,9 +224,12 @@ func (v *Verdict) again(id string, o *Order, i int, run, next Run, ledger Ledger
 	for _, f := range faults {
 		overlaps := (f.PID == 0 || f.PID == run.PID) && run.Start.Before(f.To) && end.After(f.From)
 		// A worker that was stopped in the act may begin what it was given
-		// before, until it learns that the lease has gone.
-		late := f.PID == next.PID && next.Start.After(f.From) && next.Start.Before(f.To.Add(time.Second))
-		if f.Repeats && (overlaps || late) {
+		// before, until it learns that the lease has gone. Another may run it
+		// before that or after.
+		late := func(run Run) bool {
+			return f.PID == run.PID && run.Start.After(f.From) && run.Start.Before(f.To.Add(time.Second))
+		}
+		if f.Repeats && (overlaps || late(run) || late(next)) {
 			v.excuse(id, f.What, "ran by %d and again by %d", run.PID, next.PID)
 			return
 		}
