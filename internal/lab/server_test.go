@@ -119,7 +119,7 @@ func replicaOf(t *testing.T, primary *redistest.Server) *redistest.Server {
 
 func TestAClusterFailoverUnderLoadLosesNoMoreThanWhatWasNotReplicated(t *testing.T) {
 	t.Parallel()
-	cluster := redistest.StartCluster(t, redistest.Options{})
+	cluster := redistest.StartCluster(t, redistest.Options{Args: []string{"--cluster-node-timeout", "2000"}})
 	replica := replicaOf(t, cluster.Servers[0])
 	s := play(t, "redis+cluster://"+strings.Join(cluster.Addrs(), ",")+"?shards=6", 2, func(s *scene) {
 		s.settings.Lease = 10 * time.Second // longer than the failover, see docs/reliability.md

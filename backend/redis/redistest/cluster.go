@@ -22,14 +22,16 @@ type Cluster struct {
 	Servers []*Server
 }
 
-// StartCluster starts a Cluster and waits until all its slots are served.
+// StartCluster starts a Cluster and waits until all its slots are served. A server
+// that a busy machine keeps from answering the others is not taken for dead within 30
+// seconds; a test of that sets "--cluster-node-timeout".
 func StartCluster(t testing.TB, options Options) *Cluster {
 	t.Helper()
 	find(t)
 	ctx := context.Background()
 	c := &Cluster{}
 	args := append([]string{
-		"--save", "", "--appendonly", "no", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+		"--save", "", "--appendonly", "no", "--cluster-enabled", "yes", "--cluster-node-timeout", "30000",
 		"--cluster-require-full-coverage", "no",
 	}, options.Args...)
 	if options.AppendFsync != "" {

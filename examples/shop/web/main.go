@@ -2,6 +2,7 @@
 // done about them. It has no worker, and compiles no actor library.
 //
 //	STORE=redis://localhost:6379 go run ./examples/shop/web
+//	STORE=sqlite:shop.db go run ./examples/shop/web
 //	curl -d order=7 -d email=ada@example.com localhost:8080/orders
 package main
 
@@ -13,7 +14,8 @@ import (
 	"os"
 
 	"github.com/caddis-go/caddis/backend"
-	_ "github.com/caddis-go/caddis/backend/redis" // knows redis: URLs
+	_ "github.com/caddis-go/caddis/backend/redis"  // knows redis: URLs
+	_ "github.com/caddis-go/caddis/backend/sqlite" // knows sqlite: URLs, such as sqlite:shop.db
 	"github.com/caddis-go/caddis/examples/shop/orders"
 	"github.com/caddis-go/caddis/jobs"
 )

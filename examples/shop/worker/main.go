@@ -2,6 +2,7 @@
 // INT. Run as many as you like.
 //
 //	STORE=redis://localhost:6379 go run ./examples/shop/worker
+//	STORE=sqlite:shop.db go run ./examples/shop/worker
 package main
 
 import (
@@ -13,7 +14,8 @@ import (
 
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/backend"
-	_ "github.com/caddis-go/caddis/backend/redis" // knows redis: URLs
+	_ "github.com/caddis-go/caddis/backend/redis"  // knows redis: URLs
+	_ "github.com/caddis-go/caddis/backend/sqlite" // knows sqlite: URLs, such as sqlite:shop.db
 	"github.com/caddis-go/caddis/examples/shop/orders"
 	"github.com/caddis-go/caddis/jobs"
 )
