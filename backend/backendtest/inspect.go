@@ -150,6 +150,33 @@ var inspectTests = []test{
 			require.NoError(k, err)
 		}
 		require.ElementsMatch(k, []string{ids[0], ids[10_000], ids[19_999]}, k.page(backend.StateWaiting, 50))
+		pages := 0
+		for query := (backend.JobsQuery{Queue: "q", State: backend.StateWaiting}); pages == 0 || query.Cursor != ""; pages++ {
+			page, err := k.Jobs(k.ctx, query)
+			require.NoError(k, err)
+			query.Cursor = page.Next
+		}
+		require.LessOrEqual(k, pages, 20_000/1000)
+	}},
+	{"pages go on where they ended, whatever has left the state meanwhile", func(k *kit) {
+		ids := named("a", 250)
+		k.enqueueAll(ids...)
+		_, err := k.Cancel(k.ctx, "q", ids)
+		require.NoError(k, err)
+		var seen []string
+		for query := (backend.JobsQuery{Queue: "q", State: backend.StateCancelled, Limit: 50}); len(seen) == 0 || query.Cursor != ""; {
+			page, err := k.Jobs(k.ctx, query)
+			require.NoError(k, err)
+			var read []string
+			for _, job := range page.Jobs {
+				read = append(read, job.ID)
+			}
+			_, err = k.Delete(k.ctx, "q", read)
+			require.NoError(k, err)
+			seen = append(seen, read...)
+			query.Cursor = page.Next
+		}
+		require.ElementsMatch(k, ids, seen)
 	}},
 	{"a page holds all that is known of a job", func(k *kit) {
 		k.enqueueAll("a")

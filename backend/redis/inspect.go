@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
@@ -97,30 +98,50 @@ func worker(token string) string {
 // tokenAt is where the record of a running job has its token; see base.lua.
 const tokenAt = 40
 
-// cursor is where a page begins: shard, level and offset.
-type cursor struct{ shard, level, offset int }
-
-func (c cursor) String() string {
-	return fmt.Sprintf("%d.%d.%d", c.shard, c.level, c.offset)
+// cursor is where a page begins: a shard and a place there, which is a level and an
+// offset for waiting jobs, for others the score and the member that were read last.
+type cursor struct {
+	shard         int
+	first, second string
 }
 
-func parseCursor(s string) (cursor, error) {
-	c := cursor{level: levels - 1}
+// startOf is the beginning of a shard.
+func startOf(shard int, state backend.State) cursor {
+	if state == backend.StateWaiting {
+		return cursor{shard, strconv.Itoa(levels - 1), "0"}
+	}
+	return cursor{shard: shard}
+}
+
+func (c cursor) String() string {
+	return strconv.Itoa(c.shard) + ":" + c.first + ":" + base64.RawURLEncoding.EncodeToString([]byte(c.second))
+}
+
+func parseCursor(s string, state backend.State) (cursor, error) {
 	if s == "" {
-		return c, nil
+		return startOf(0, state), nil
 	}
-	fields := strings.Split(s, ".")
-	if len(fields) != 3 {
-		return c, fmt.Errorf("%w: the cursor %q is none of ours", backend.ErrRejected, s)
-	}
-	for i, p := range []*int{&c.shard, &c.level, &c.offset} {
-		n, err := strconv.Atoi(fields[i])
-		if err != nil || n < 0 || (i == 1 && n >= levels) {
-			return c, fmt.Errorf("%w: the cursor %q is none of ours", backend.ErrRejected, s)
+	fields := strings.Split(s, ":")
+	if len(fields) == 3 {
+		shard, err := strconv.Atoi(fields[0])
+		second, undecodable := base64.RawURLEncoding.DecodeString(fields[2])
+		c := cursor{shard, fields[1], string(second)}
+		if err == nil && undecodable == nil && shard >= 0 && c.fits(state) {
+			return c, nil
 		}
-		*p = n
 	}
-	return c, nil
+	return cursor{}, fmt.Errorf("%w: the cursor %q is none of ours", backend.ErrRejected, s)
+}
+
+// fits reports whether the place is one among jobs of a state.
+func (c cursor) fits(state backend.State) bool {
+	if state != backend.StateWaiting {
+		_, err := strconv.ParseFloat(c.first, 64)
+		return err == nil || c.first == "" && c.second == ""
+	}
+	level, err := strconv.Atoi(c.first)
+	offset, wrong := strconv.Atoi(c.second)
+	return err == nil && wrong == nil && level >= 0 && level < levels && offset >= 0
 }
 
 // A page ends short of its limit after so many bytes or scripts.
@@ -148,7 +169,7 @@ func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.Jo
 	if err := query.Check(); err != nil {
 		return page, b.fail("jobs", query.Queue, err)
 	}
-	at, err := parseCursor(query.Cursor)
+	at, err := parseCursor(query.Cursor, query.State)
 	if err != nil {
 		return page, b.fail("jobs", query.Queue, err)
 	}
@@ -162,7 +183,7 @@ func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.Jo
 			break
 		}
 		c := q.tags[at.shard].call(jobsScript, "", 6)
-		c.add(string(query.State), at.level, at.offset, query.Limit-len(page.Jobs), room, len(page.Jobs) == 0)
+		c.add(string(query.State), at.first, at.second, query.Limit-len(page.Jobs), room, len(page.Jobs) == 0)
 		before := at
 		if err := b.run(ctx, c); err != nil {
 			return backend.JobsPage{}, b.fail("jobs", query.Queue, err)
@@ -177,12 +198,12 @@ func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.Jo
 		}
 		page.Jobs = append(page.Jobs, b.readInfos(query.Queue, r[2])...)
 		room -= sizeOfRows(r[2])
-		at.level, at.offset = int(asInt(r[0])), int(asInt(r[1]))
+		at.first, at.second = asString(r[0]), asString(r[1])
 		if at == before {
 			break // the next job is too large for the rest of the page
 		}
-		if at.level < 0 {
-			at = cursor{shard: at.shard + 1, level: levels - 1}
+		if at.first == "end" {
+			at = startOf(at.shard+1, query.State)
 		}
 	}
 	if at.shard < len(q.tags) {

@@ -203,26 +203,9 @@ func finish(ctx context.Context, client *jobs.Client, q queues, s *summary, scre
 // the same.
 func clear(ctx context.Context, client *jobs.Client, queue string) error {
 	for _, state := range append([]backend.State{backend.StateWaiting}, finalStates...) {
-		for {
-			page, err := client.Jobs(ctx, backend.JobsQuery{Queue: queue, State: state, Limit: backend.MaxPage})
-			if errors.Is(err, backend.ErrNotFound) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			var ids []string
-			for _, job := range page.Jobs {
-				if job.ID != resultID {
-					ids = append(ids, job.ID)
-				}
-			}
-			if len(ids) == 0 {
-				break
-			}
-			if _, err := client.Delete(ctx, queue, ids...); err != nil && !errors.Is(err, backend.ErrNotFound) {
-				return err
-			}
+		_, err := client.ForAll(ctx, queue, state, client.Delete, func(job jobs.JobInfo) bool { return job.ID != resultID })
+		if err != nil && !errors.Is(err, backend.ErrNotFound) {
+			return err
 		}
 	}
 	return nil

@@ -318,7 +318,7 @@ func TestLaterStartsFinishWhatAnEarlierOneLeft(t *testing.T) {
 		require.Equal(t, 1, n, id)
 		require.Zero(t, cut[id], id)
 	}
-	require.Zero(t, jobsIn(t, url))
+	require.Zero(t, jobsIn(t, url), got.stderr)
 }
 
 func TestARunThatWasKilledWhileItRemovedTheJobsIsTold(t *testing.T) {

@@ -2,17 +2,29 @@
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell
 -- USES     base clock bell waiting promote state describe
--- ARGV     state, level (of waiting jobs), offset, limit, how many bytes may be read, whether a larger job is read
+-- ARGV     state, where to begin (two values), limit, how many bytes may be read, whether a larger job is read
 --          all the same if it is the first
--- RETURNS  next level and next offset (-1, -1 after the last), then per job as in job.lua. It ends early
+-- RETURNS  where the next page begins ("end", "" after the last), then per job as in job.lua. It ends early
 --          after these bytes, 200 jobs, or 2000 entries of ids that waited before.
--- COST     O(limit), and the offset's nodes of a long list
-local state, level, offset, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), math.min(200, tonumber(ARGV[4]))
+--          A page of waiting jobs begins at a level and an offset, which hold as deleted ids stay in their lists;
+--          others begin after a score and a member, which hold whatever has left the set meanwhile.
+-- COST     O(limit), and the offset's nodes of a long list; O(log jobs) steps to find the beginning
+local state, limit = ARGV[1], math.min(200, tonumber(ARGV[4]))
 local room, some = tonumber(ARGV[5]), ARGV[6] == '1'
 if promote(1000) > 0 then ring() end
 
-local ids, read, out = {}, 0, nil
+-- above compares as Redis orders members, which Lua leaves to the locale of the server.
+local function above(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x > y end
+  end
+  return #a > #b
+end
+
+local ids, read, out, first, second = {}, 0, nil, ARGV[2], ARGV[3]
 if state == 'waiting' then
+  local level, offset = tonumber(first), tonumber(second)
   local haunted = tonumber(call('HGET', META, 'ghosts') or 0) > 0
   local looked, steps = 0, 20000 -- entries of the page, and those that it may be searched for in the list
   local after = {} -- of each id: where the page goes on after it
@@ -27,14 +39,16 @@ if state == 'waiting' then
         counts = fields(GHOSTS, counts)
       end
       for i, id in ipairs(page) do
-        -- The ghosts of an id come before the id's own entry, the last one.
+        -- The ghosts of an id come before the id's own entry, the last one. Of a
+        -- deleted job there is none.
         local n, own = tonumber(counts[i] or 0), true
         if n > 0 then
-          own = stateof(id) == 'waiting'
+          own = call('HEXISTS', JOBS, id) == 1 and stateof(id) == 'waiting'
           if own then
+            local length = call('LLEN', W[level])
             local found = call('LPOS', W[level], id, 'RANK', n + 1, 'MAXLEN', steps)
-            own = found == offset or not found and steps < call('LLEN', W[level])
-            steps = steps - (found or steps)
+            own = found == offset or not found and steps < length
+            steps = steps - (found or math.min(steps, length))
           end
         end
         offset, looked = offset + 1, looked + 1
@@ -57,20 +71,40 @@ if state == 'waiting' then
     any = call('LLEN', W[level]) > offset
     for lower = level - 1, 0, -1 do any = any or call('LLEN', W[lower]) > 0 end
   end
-  if not any then level, offset = -1, -1 end
+  if any then
+    first, second = string.format('%d', level), string.format('%d', offset)
+  else
+    first, second = 'end', ''
+  end
 else
   local key = ({
     scheduled = SCHEDULED, running = LEASES, blocked = BLOCKED,
     completed = COMPLETED, cancelled = CANCELLED, dead = DEAD,
   })[state]
-  ids = call('ZRANGE', key, offset, offset + limit - 1)
-  if state == 'blocked' then
-    for i, member in ipairs(ids) do
-      ids[i] = string.sub(member, (string.find(member, '\0', 1, true) or -1) + 2)
+  local offset, stop = 0, call('ZCARD', key)
+  local total = stop
+  if first == '' then stop = 0 end
+  while offset < stop do
+    local middle = math.floor((offset + stop) / 2)
+    local entry = call('ZRANGE', key, middle, middle, 'WITHSCORES')
+    local score, after = tonumber(entry[2]), tonumber(first)
+    if score < after or score == after and not above(entry[1], second) then
+      offset = middle + 1
+    else
+      stop = middle
     end
   end
+  local entries = call('ZRANGE', key, offset, offset + limit - 1, 'WITHSCORES')
+  for i = 1, #entries, 2 do
+    local id = entries[i]
+    if state == 'blocked' then id = string.sub(id, (string.find(id, '\0', 1, true) or -1) + 2) end
+    ids[#ids + 1] = id
+  end
   out, read = describe(ids, room, some)
-  offset = offset + read
-  if offset >= call('ZCARD', key) then level, offset = -1, -1 end
+  if offset + read >= total then
+    first, second = 'end', ''
+  elseif read > 0 then
+    first, second = entries[2 * read], entries[2 * read - 1]
+  end
 end
-return { level, offset, out }
+return { first, second, out }
