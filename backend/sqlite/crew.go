@@ -49,7 +49,7 @@ func (t *txn) process() (any, error) {
 		return t.self, nil
 	}
 	if c.lock == nil {
-		lock := flock.New(f.path + "-worker-" + strings.ToLower(rand.Text()[:8]))
+		lock := flock.New(f.real + "-worker-" + strings.ToLower(rand.Text()[:8]))
 		if locked, err := lock.TryLock(); err != nil || !locked {
 			return nil, errors.Join(err, lock.Close())
 		}
@@ -80,7 +80,7 @@ func (c *crew) look(x executor) (gone []int64, others bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	present := make(map[int64]bool)
-	folder := filepath.Dir(c.store.file.path)
+	folder := filepath.Dir(c.store.file.real)
 	err = each(x, `SELECT id, file FROM caddis_process WHERE id <> ?`, []any{c.id}, func(rows *sql.Rows) error {
 		var id int64
 		var name string

@@ -25,8 +25,10 @@ type source struct {
 
 // file is an open database. The one connection is the writer's.
 type file struct {
-	// path is empty for a database in memory.
+	// path is empty for a database in memory. Real is where it leads if all links are
+	// followed: the files beside the database are beside that.
 	path   string
+	real   string
 	driver driver.Driver
 	config *Config
 	// own is set if nobody but the store uses the database.
@@ -63,6 +65,10 @@ func (s source) open(ctx context.Context, config *Config) (*file, error) {
 	}
 	if f.path != "" {
 		if f.opened, err = os.Stat(f.path); err != nil {
+			f.close()
+			return nil, err
+		}
+		if f.real, err = filepath.EvalSymlinks(f.path); err != nil {
 			f.close()
 			return nil, err
 		}
@@ -201,10 +207,10 @@ func (f *file) close() {
 
 // watched is the file that changes with each commit.
 func (f *file) watched() string {
-	if wal := f.path + "-wal"; exists(wal) {
+	if wal := f.real + "-wal"; exists(wal) {
 		return wal
 	}
-	return f.path
+	return f.real
 }
 
 func exists(path string) bool {

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -73,6 +75,37 @@ func TestAFileThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 	require.ErrorContains(t, err, "make the file and its folder writable")
 	_, err = store.Job(t.Context(), "q", "a")
 	require.NoError(t, err)
+}
+
+func TestAnEnqueueWhoseCtxEndsInTheMidstLeavesNothingInTheTransaction(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_txlock=immediate")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	store, err := New(db, Config{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	ctx, end := context.WithCancel(t.Context())
+	err = store.within(ctx, "enqueue", tx, func(t *txn) error {
+		_, err := t.enqueue([]backend.NewJob{newJob("a")}, false)
+		end()
+		return err
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = store.EnqueueTx(t.Context(), tx, []backend.NewJob{newJob("b")})
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	_, err = store.Job(t.Context(), "q", "a")
+	require.ErrorIs(t, err, backend.ErrNotFound)
+	q, err := store.Queue(t.Context(), "q")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, q.Counts[backend.StateWaiting])
+	reply, err := store.Lease(t.Context(), backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"q"}, Max: 9, Duration: time.Minute})
+	require.NoError(t, err)
+	require.Len(t, reply.Leases, 1)
 }
 
 func TestAFileThatHasBecomeEmptyGivesItsRoomBack(t *testing.T) {

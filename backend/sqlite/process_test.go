@@ -212,3 +212,21 @@ func TestACancelByAnotherProcessIsHeard(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
 }
+
+func TestProcessesThatReachTheFileByDifferentPathsTakeNothingFromEachOther(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	link := filepath.Join(t.TempDir(), "current.db")
+	store := at(t, path)
+	enqueue(t, store, "a")
+	require.NoError(t, os.Symlink(path, link))
+	require.Len(t, (&worker{TB: t, store: store, id: "here"}).lease(1, time.Hour), 1)
+	linked := at(t, link)
+	enqueue(t, linked, "b")
+	there := &worker{TB: t, store: linked, id: "there"}
+	came := there.drain(t.Context(), 1)
+	require.Contains(t, came, "b")
+	require.Never(t, func() bool {
+		return len(there.lease(1, time.Hour)) > 0
+	}, time.Second, 20*time.Millisecond, "the job of a worker that lives was taken over")
+}

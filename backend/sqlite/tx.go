@@ -43,6 +43,9 @@ func (b *Backend) within(ctx context.Context, op string, tx *sql.Tx, run func(t 
 		return b.fail(op, "", "", err)
 	}
 	x := transaction{ctx, tx}
+	// What the verb has done is undone even if ctx has ended, as the application may
+	// commit the rest of its transaction.
+	undoing := transaction{context.WithoutCancel(ctx), tx}
 	_, err := x.exec("SAVEPOINT caddis")
 	if err == nil {
 		var t *txn
@@ -53,10 +56,10 @@ func (b *Backend) within(ctx context.Context, op string, tx *sql.Tx, run func(t 
 			err = t.flush()
 		}
 		if err != nil {
-			_, undo := x.exec("ROLLBACK TO caddis")
+			_, undo := undoing.exec("ROLLBACK TO caddis")
 			err = errors.Join(err, undo)
 		}
-		_, release := x.exec("RELEASE caddis")
+		_, release := undoing.exec("RELEASE caddis")
 		err = errors.Join(err, release)
 	}
 	if busy(err) {
