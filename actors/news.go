@@ -50,15 +50,18 @@ func newNews(config *Config, worker string, o *outside, d *dispatcher) *news {
 
 // tell calls f, which is code of others, some time.
 func (n *news) tell(whose string, f func(), limit int) bool {
-	return n.events.add(func() {
-		fault := n.outside.run(whose, newsTime, f)
-		if fault == nil {
-			return
-		}
-		if missed, ok := n.faults.may(time.Now()); ok {
-			n.log.Error(whose+" panicked", "panic", fault.Error(), "stack", string(fault.Stack), "missed", missed)
-		}
-	}, limit)
+	return n.events.add(func() { n.call(whose, f) }, limit)
+}
+
+// call calls f, and logs its panic.
+func (n *news) call(whose string, f func()) {
+	fault := n.outside.run(whose, newsTime, f)
+	if fault == nil {
+		return
+	}
+	if missed, ok := n.faults.may(time.Now()); ok {
+		n.log.Error(whose+" panicked", "panic", fault.Error(), "stack", string(fault.Stack), "missed", missed)
+	}
 }
 
 // flush waits until all that was to be told has been, for limit at most.
@@ -95,9 +98,16 @@ func (n *news) ended(runs []*run, results []backend.SettleResult) {
 	if len(all) == 0 {
 		return
 	}
-	told := n.tell("the hook OnSettled", func() {
-		for _, each := range all {
-			n.settled(each)
+	left := all
+	told := n.events.add(func() {
+		for len(left) > 0 { // one that panics on a job is told of the others all the same
+			n.call("the hook OnSettled", func() {
+				for len(left) > 0 {
+					next := left[0]
+					left = left[1:]
+					n.settled(next)
+				}
+			})
 		}
 	}, newsLimit)
 	if !told {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +137,23 @@ func TestTheHookIsToldOnlyWhatTheStoreHasConfirmed(t *testing.T) {
 		r.faulty.on(nil, "settle")
 		pause(time.Second)
 		require.Equal(t, "0", hook.of("0").ID)
+	})
+}
+
+func TestAHookThatPanicsIsToldOfTheOtherJobsAllTheSame(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var told atomic.Int64
+		r := newRig(t, noop, func(c *actors.Config) {
+			c.OnSettled = func(jobs.Settled) {
+				if told.Add(1)%2 == 1 {
+					panic("in the hook")
+				}
+			}
+		})
+		r.enqueue(500)
+		pause(500 * time.Millisecond)
+		r.stop(actors.Stop{})
+		require.EqualValues(t, 500, told.Load())
 	})
 }
 
