@@ -107,6 +107,8 @@ func (c Config) Fill() (Config, error) {
 		reject("Registry is missing: make one with jobs.NewRegistry and give it handlers with jobs.Handle")
 	} else if len(c.Registry.Kinds()) == 0 {
 		reject("Registry has no handler: give it at least one with jobs.Handle")
+	} else if err := c.Registry.CheckSchedules(); err != nil {
+		reject("Registry: %w", err)
 	}
 	if err := backend.CheckQueues(c.Queues); err != nil {
 		reject("Queues: %w", err)

@@ -103,3 +103,29 @@ func TestARegistryInUseTakesNoMoreHandlers(t *testing.T) {
 			})
 	})
 }
+
+func TestASchedulesMistakesAreRefusedAtTheStartOnceTheRegistryIsWhole(t *testing.T) {
+	t.Parallel()
+	c := valid(t)
+	jobs.Schedule(c.Registry, "nightly", jobs.Every(time.Hour), stranger{})
+	jobs.Schedule(c.Registry, "unfit", jobs.Every(time.Minute), task{}, jobs.ID("one"))
+	_, err := c.Fill()
+	require.ErrorIs(t, err, jobs.ErrUndeclared)
+	require.ErrorContains(t, err, `"nightly"`)
+	require.ErrorContains(t, err, `"unfit"`)
+	require.ErrorContains(t, err, "declare it by jobs.Declare, or name the queue by jobs.Queue")
+
+	c = valid(t)
+	jobs.Schedule(c.Registry, "nightly", jobs.Every(time.Hour), stranger{}, jobs.Queue("default"))
+	_, err = c.Fill()
+	require.NoError(t, err)
+	jobs.Declare[stranger](c.Registry)
+	jobs.Schedule(c.Registry, "weekly", jobs.Every(time.Hour), stranger{})
+	_, err = c.Fill()
+	require.NoError(t, err)
+}
+
+// stranger is of a kind that only some registries know.
+type stranger struct{}
+
+func (stranger) Kind() string { return "stranger" }

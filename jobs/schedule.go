@@ -194,8 +194,9 @@ type declaration struct {
 // stays listed until [Client.DeleteSchedule].
 //
 // Like [Handle] it panics on mistakes in the program: a wrong expression or option, a
-// name that is declared twice. Mistakes that can only be seen with the whole registry
-// are errors of the worker, in its log.
+// name that is declared twice. Mistakes that can only be seen with the whole registry,
+// such as a kind that it does not know, are errors of caddis.New: see
+// [Registry.CheckSchedules].
 func Schedule(r *Registry, name string, timing Timing, args Args, options ...ScheduleOption) {
 	fault := func(format string, a ...any) {
 		panic(fmt.Sprintf("jobs: Schedule %q: "+format, append([]any{name}, a...)...))

@@ -112,6 +112,22 @@ func (r *Registry) PutSchedules(ctx context.Context, store backend.Scheduler, qu
 	return errors.Join(failures...)
 }
 
+// CheckSchedules says what is wrong with the schedules that the registry declares, now
+// that it knows its kinds. A worker does so before it starts.
+func (r *Registry) CheckSchedules() error {
+	r.mu.Lock()
+	declared := slices.Clone(r.schedules)
+	r.mu.Unlock()
+	c := Client{registry: r}
+	var failures []error
+	for _, d := range declared {
+		if s, _, err := c.schedule(d, true); err != nil {
+			failures = append(failures, scheduleError("schedule", s.Queue, d.name, err))
+		}
+	}
+	return errors.Join(failures...)
+}
+
 // HasSchedules reports whether the registry declares any schedule.
 func (r *Registry) HasSchedules() bool { return len(r.schedules) > 0 }
 
