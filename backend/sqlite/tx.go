@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -46,7 +47,10 @@ func (b *Backend) within(ctx context.Context, op string, tx *sql.Tx, run func(t 
 	// What the verb has done is undone even if ctx has ended, as the application may
 	// commit the rest of its transaction.
 	undoing := transaction{context.WithoutCancel(ctx), tx}
-	_, err := x.exec("SAVEPOINT caddis")
+	err := b.file.owns(x)
+	if err == nil {
+		_, err = x.exec("SAVEPOINT caddis")
+	}
 	if err == nil {
 		var t *txn
 		if t, err = newTxn(b, x); err == nil {
@@ -67,4 +71,26 @@ func (b *Backend) within(ctx context.Context, op string, tx *sql.Tx, run func(t 
 			backend.ErrUnavailable, err)
 	}
 	return b.fail(op, "", "", err)
+}
+
+// owns says what is wrong with a transaction that is none on the file: the database that
+// it is on may have the tables of another store.
+func (f *file) owns(tx transaction) error {
+	var number int
+	var name string
+	var path sql.NullString
+	_, err := one(tx, `PRAGMA database_list`, nil, &number, &name, &path)
+	switch {
+	case err != nil && tx.ctx.Err() != nil:
+		return err
+	case err != nil:
+		return reject("the transaction does not answer as one of SQLite does: %w", err)
+	case f.path != "" && path.String == f.path:
+		return nil
+	}
+	theirs, err := os.Stat(path.String)
+	if f.path == "" || err != nil || !os.SameFile(theirs, f.opened) {
+		return reject("the transaction is one of another database (%q) than the store's (%q)", path.String, f.path)
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/backend/sqlite"
 )
 
 func TestAThousandTransactionsOfWhichHalfAreRolledBackEnqueueExactlyTheCommittedOnes(t *testing.T) {
@@ -97,6 +98,34 @@ func TestATransactionOfAnotherDatabaseIsRejected(t *testing.T) {
 	require.ErrorContains(t, err, "another database")
 	_, err = store.EnqueueTx(t.Context(), nil, []backend.NewJob{job("a")})
 	require.ErrorIs(t, err, backend.ErrRejected)
+}
+
+func TestATransactionOnTheFileOfAnotherStoreIsRejected(t *testing.T) {
+	t.Parallel()
+	elsewhere := appDatabase(t)
+	there := in(t, elsewhere)
+	for name, here := range map[string]*sqlite.Backend{"a file": in(t, appDatabase(t)), "memory": inMemory(t)} {
+		enqueue(t, here, "a")
+		enqueue(t, there, "a")
+		tx, err := elsewhere.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = here.EnqueueTx(t.Context(), tx, []backend.NewJob{job("b")})
+		require.ErrorIs(t, err, backend.ErrRejected, name)
+		require.ErrorContains(t, err, "another database")
+		err = here.CompleteTx(t.Context(), tx, backend.Held{Queue: "q", ID: "a", Token: "t"})
+		require.ErrorIs(t, err, backend.ErrRejected, name)
+		require.NoError(t, tx.Commit())
+	}
+	_, err := there.Job(t.Context(), "q", "b")
+	require.ErrorIs(t, err, backend.ErrNotFound)
+}
+
+func inMemory(t *testing.T) *sqlite.Backend {
+	t.Helper()
+	store, err := sqlite.Open("sqlite:")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return store
 }
 
 func TestAJobThatWasCompletedInACommittedTransactionEndsSoWhateverElseHappens(t *testing.T) {
