@@ -108,6 +108,38 @@ func TestAnEnqueueWhoseCtxEndsInTheMidstLeavesNothingInTheTransaction(t *testing
 	require.Len(t, reply.Leases, 1)
 }
 
+func TestWhatCouldNotBeReadOfOthersIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	store, err := Open("sqlite:" + filepath.Join(t.TempDir(), "jobs.db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	_, err = store.Enqueue(t.Context(), []backend.NewJob{newJob("a")})
+	require.NoError(t, err)
+	waiter, err := store.Waiter([]string{"q"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, waiter.Close()) }()
+	open := func() *connection {
+		inner, err := store.readers.Conn(t.Context())
+		require.NoError(t, err)
+		return newConnection(inner)
+	}
+	w := &watcher{store: store, conn: open(), together: true}
+	w.conn.close()
+	require.Eventually(t, func() bool { // the store's own watcher may be quicker
+		require.NoError(t, store.writer.beside(func(*connection) error {
+			store.writer.version = -1 // as if another connection had written
+			return nil
+		}))
+		return !w.look(nil) && w.behind
+	}, time.Minute, time.Millisecond)
+	w.conn = open()
+	defer w.conn.close()
+	require.True(t, w.look(nil))
+	store.hub.mu.Lock()
+	defer store.hub.mu.Unlock()
+	require.True(t, store.hub.bells["q"].rung)
+}
+
 func TestAFileThatHasBecomeEmptyGivesItsRoomBack(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "jobs.db")

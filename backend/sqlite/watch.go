@@ -67,6 +67,7 @@ func (b *Backend) watch() {
 				pause = first
 			case pause < lastPause:
 				pause *= 2
+			case w.behind:
 			default:
 				pause = 0
 			}
@@ -123,20 +124,24 @@ type watcher struct {
 	told map[int64]string
 	// together is set while there are other processes, whose locks are tried.
 	together bool
+	// behind is set if what others have changed could not be read.
+	behind bool
 }
 
-// look learns what other connections have changed since the last look, if anything. It
-// calls joined if there is another process where there was none.
+// look learns what other connections have changed since the last look that could read
+// it, if anything. It calls joined if there is another process where there was none.
 func (w *watcher) look(joined func()) (changed bool) {
-	if !w.store.writer.foreign() {
+	if !w.store.writer.foreign() && !w.behind {
 		return false
 	}
+	w.behind = false
 	for _, err := range []error{w.store.lookForWork(w.conn, w.store.hub.waited()), w.lookForCommands(), w.lookForPeers(joined)} {
 		if err != nil && w.store.ctx.Err() == nil {
+			w.behind = true
 			w.store.log.Debug("what others have changed cannot be read", "error", err)
 		}
 	}
-	return true
+	return !w.behind
 }
 
 // lookForWork rings the bells of queues where there is work, or comes sooner than was
