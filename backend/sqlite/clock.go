@@ -96,8 +96,8 @@ func (t *txn) tick() error {
 		return nil
 	}
 	t.anchor = &next
-	if leap == 0 {
-		return nil
+	if t.before, err = t.changes(); leap == 0 || err != nil {
+		return err
 	}
 	if leap > normal && a.time != 0 {
 		t.store.log.Warn("the wall clock was set forward; all leases are prolonged by as much", "by", time.Duration(leap)*time.Millisecond)
@@ -110,9 +110,18 @@ func (t *txn) saveClock() error {
 	if t.anchor == nil {
 		return nil
 	}
+	if changes, err := t.changes(); err != nil || changes == t.before {
+		return err
+	}
 	a := t.anchor
 	_, err := t.exec(`INSERT OR REPLACE INTO caddis_clock (one, boot, steady, time, rate) VALUES (1, ?, ?, ?, ?)`, a.boot, a.steady, a.time, a.rate)
 	return err
+}
+
+// changes counts the rows that the connection has ever written.
+func (t *txn) changes() (n int64, err error) {
+	_, err = one(t, `SELECT total_changes()`, nil, &n)
+	return n, err
 }
 
 // instant is the time of a reading of the clock; that of 0 is the zero time.

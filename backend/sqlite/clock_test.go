@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
@@ -148,4 +149,35 @@ func TestAWallClockThatIsSetEndsNoLeaseAndHoldsUpNoJob(t *testing.T) {
 		last = reply.Now
 		return len(reply.Leases) == 1
 	}, 20*time.Second, 10*time.Millisecond)
+}
+
+func TestAnIdleStoreWritesNothingWhereThereIsNoClockButTheWalls(t *testing.T) {
+	t.Parallel()
+	store, err := Open("sqlite:" + filepath.Join(t.TempDir(), "jobs.db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	wall := time.Now().UnixMilli()
+	store.clocks = func() reading { return reading{wall: wall} }
+	call := func(n int) {
+		wall += 5000
+		_, err := store.Lease(t.Context(), backend.LeaseRequest{Worker: "w", Token: fmt.Sprint("w.", n), Queues: []string{"q"}, Max: 1, Duration: time.Minute})
+		require.NoError(t, err)
+	}
+	written := func() (at int64) {
+		require.NoError(t, store.read(t.Context(), "clock", "", func(x executor) error {
+			a, err := readAnchor(x)
+			at = a.time
+			return err
+		}))
+		return at
+	}
+	call(1)
+	before := written()
+	require.Equal(t, wall, before, "the queue is new")
+	call(2)
+	call(3)
+	require.Equal(t, before, written())
+	_, err = store.Enqueue(t.Context(), []backend.NewJob{newJob("a")})
+	require.NoError(t, err)
+	require.Equal(t, wall, written())
 }

@@ -12,8 +12,11 @@ type txn struct {
 	executor
 	store *Backend
 	// now is the store's clock, in milliseconds.
-	now    int64
+	now int64
+	// anchor is that of the clock, if it has changed; before is how many rows the
+	// connection had written then.
 	anchor *anchor
+	before int64
 	queues map[string]*queue
 	// self is the number of this process, once it is known.
 	self int64
