@@ -142,6 +142,10 @@ type Inspector interface {
 	// worker, by name.
 	Queues(ctx context.Context) ([]QueueInfo, error)
 
+	// QueueNames returns the names of these queues, in order. It reads one list, so
+	// that a worker may ask every few seconds.
+	QueueNames(ctx context.Context) ([]string, error)
+
 	// Queue returns one queue, or ErrNotFound.
 	Queue(ctx context.Context, name string) (QueueInfo, error)
 }

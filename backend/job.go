@@ -308,6 +308,8 @@ const (
 	// CommandBlocked says that a queue has jobs that became blocked. A store that
 	// sweeps all queues in each Sweep need not say it.
 	CommandBlocked = "blocked"
+	// CommandQueue says that a queue has appeared.
+	CommandQueue = "queue"
 	// CommandSchedule says that the schedules of a queue have changed.
 	CommandSchedule = "schedule"
 )

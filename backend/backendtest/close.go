@@ -22,6 +22,7 @@ func (k *kit) calls(ctx context.Context) map[string]error {
 	_, errs["job"] = k.Job(ctx, "q", "a")
 	_, errs["jobs"] = k.Jobs(ctx, backend.JobsQuery{Queue: "q", State: backend.StateWaiting})
 	_, errs["queues"] = k.Queues(ctx)
+	_, errs["queue names"] = k.QueueNames(ctx)
 	_, errs["queue"] = k.Queue(ctx, "q")
 	_, errs["cancel"] = k.Cancel(ctx, "q", []string{"a"})
 	_, errs["retry"] = k.Retry(ctx, "q", []string{"a"})

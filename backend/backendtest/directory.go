@@ -3,6 +3,7 @@ package backendtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -117,6 +118,30 @@ var directoryTests = []test{
 		_, err = k.Announce(k.ctx, backend.WorkerInfo{ID: "w"}, 0)
 		require.ErrorIs(k, err, backend.ErrRejected)
 		require.Empty(k, k.workers())
+	}},
+	{"Listen tells at once that a queue has appeared", func(k *kit) {
+		heard := make(chan backend.Command, 1000)
+		ctx, cancel := context.WithCancel(k.ctx)
+		done := make(chan struct{})
+		go func() { defer close(done); _ = k.Listen(ctx, func(c backend.Command) { heard <- c }) }()
+		n := 0
+		k.eventually("a new queue is heard of", func() bool {
+			n++
+			name := fmt.Sprintf("new.%d", n)
+			k.enqueue(job("a", in(name)))
+			k.enqueue(job("b", in(name)))
+			select {
+			case c := <-heard:
+				require.Equal(k, backend.CommandQueue, c.Verb)
+				require.Regexp(k, `^new\.\d+$`, c.Queue)
+				require.Empty(k, c.ID)
+				return true
+			case <-time.After(20 * time.Millisecond):
+				return false
+			}
+		})
+		cancel()
+		<-done
 	}},
 	{"Listen ends with its ctx", func(k *kit) {
 		ctx, cancel := context.WithCancelCause(k.ctx)

@@ -48,6 +48,16 @@ func (k *kit) page(state backend.State, limit int) []string {
 }
 
 var inspectTests = []test{
+	{"the names of the queues are those that ever held a job or were named by a worker", func(k *kit) {
+		names, err := k.QueueNames(k.ctx)
+		require.NoError(k, err)
+		require.Empty(k, names)
+		k.enqueue(job("a", in("mail.b")), job("b", in("mail.a")))
+		k.announce(backend.WorkerInfo{ID: "w", Queues: []string{"idle"}}, time.Minute)
+		names, err = k.QueueNames(k.ctx)
+		require.NoError(k, err)
+		require.Equal(k, []string{"idle", "mail.a", "mail.b"}, names)
+	}},
 	{"pages list all jobs of each state once", func(k *kit) {
 		w := k.worker("w")
 		want := map[backend.State][]string{}

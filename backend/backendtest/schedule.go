@@ -157,7 +157,14 @@ var scheduleTests = []test{
 		heard := make(chan backend.Command, 100)
 		ctx, cancel := context.WithCancel(k.ctx)
 		done := make(chan struct{})
-		go func() { defer close(done); _ = k.Listen(ctx, func(c backend.Command) { heard <- c }) }()
+		go func() {
+			defer close(done)
+			_ = k.Listen(ctx, func(c backend.Command) {
+				if c.Verb == backend.CommandSchedule {
+					heard <- c
+				}
+			})
+		}()
 		k.eventually("the change is heard", func() bool {
 			s := schedule("nightly")
 			s.Spec = []byte(time.Now().String())

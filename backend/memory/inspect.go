@@ -40,6 +40,15 @@ func (b *Backend) Queues(ctx context.Context) ([]backend.QueueInfo, error) {
 	return infos, nil
 }
 
+// QueueNames returns the names of all queues.
+func (b *Backend) QueueNames(ctx context.Context) ([]string, error) {
+	if err := b.lock(ctx, "queue names"); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	return slices.Sorted(maps.Keys(b.queues)), nil
+}
+
 // Queue returns one queue.
 func (b *Backend) Queue(ctx context.Context, name string) (backend.QueueInfo, error) {
 	if err := b.lock(ctx, "queue"); err != nil {

@@ -137,6 +137,7 @@ func (b *Backend) queue(name string) *queue {
 	if q == nil {
 		q = newQueue(b, name)
 		b.queues[name] = q
+		b.publish(backend.Command{Verb: backend.CommandQueue, Queue: name})
 	}
 	return q
 }

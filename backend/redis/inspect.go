@@ -229,6 +229,15 @@ func (b *Backend) Queues(ctx context.Context) ([]backend.QueueInfo, error) {
 	return b.describeQueues(ctx, "queues", queues)
 }
 
+// QueueNames implements backend.Inspector. It is one command.
+func (b *Backend) QueueNames(ctx context.Context) ([]string, error) {
+	known, err := b.known(ctx)
+	if err != nil {
+		return nil, b.fail("queue names", "", err)
+	}
+	return slices.Sorted(maps.Keys(known)), nil
+}
+
 // Queue implements backend.Inspector.
 func (b *Backend) Queue(ctx context.Context, name string) (backend.QueueInfo, error) {
 	if err := backend.CheckQueue(name); err != nil {

@@ -198,8 +198,8 @@ func (b *Backend) enter(ctx context.Context, names []string) ([]*queue, error) {
 }
 
 // readOrAdd returns the shards of queues as the directory has them, after it has
-// added those that it did not have. It writes nothing else, as a full store refuses
-// to; those that it refused are nil.
+// added those that it did not have, of which it tells the workers. It writes nothing
+// else, as a full store refuses to; those that it refused are nil.
 func (b *Backend) readOrAdd(ctx context.Context, queues []*queue) ([]any, error) {
 	key, asked := b.directoryKey("queues"), false
 	fields := make([]string, len(queues))
@@ -209,27 +209,34 @@ func (b *Backend) readOrAdd(ctx context.Context, queues []*queue) ([]any, error)
 	known := make([]any, len(queues))
 	for {
 		var stored []any
+		var fresh []string
 		var failed error
 		err := b.await(ctx, 0, func(ctx context.Context) {
 			pipe := b.client.Pipeline()
-			var added []*goredis.BoolCmd
+			added := map[string]*goredis.BoolCmd{}
 			for i, q := range queues {
 				if asked && known[i] == nil {
-					added = append(added, pipe.HSetNX(ctx, key, q.name, len(q.tags)))
+					added[q.name] = pipe.HSetNX(ctx, key, q.name, len(q.tags))
 				}
 			}
 			read := pipe.HMGet(ctx, key, fields...)
 			_, _ = pipe.Exec(ctx)
-			for _, add := range added {
+			for name, add := range added {
 				if err := classify(add.Err()); err != nil && !errors.Is(err, backend.ErrFull) {
 					failed = err
 					return
+				}
+				if add.Val() {
+					fresh = append(fresh, name)
 				}
 			}
 			stored, failed = read.Result()
 		})
 		if err != nil {
 			return nil, err // what was asked may still be answered
+		}
+		for _, name := range fresh {
+			b.tell(ctx, backend.CommandQueue, name, []string{""})
 		}
 		if failed != nil || asked || !slices.Contains(stored, nil) {
 			return stored, failed

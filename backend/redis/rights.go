@@ -25,7 +25,7 @@ var (
 	}
 	working = role{
 		verbs:    []string{"rights", "lease", "settle", "renew", "sweep", "ring", "announce", "put_schedule", "schedules", "tick"},
-		commands: []string{"hsetnx", "hmget", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
+		commands: []string{"hsetnx", "hmget", "hgetall", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
 	}
 	operating = role{
 		verbs: []string{

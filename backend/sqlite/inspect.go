@@ -33,6 +33,20 @@ func (b *Backend) Queues(ctx context.Context) (infos []backend.QueueInfo, err er
 	return infos, err
 }
 
+// QueueNames implements backend.Inspector.
+func (b *Backend) QueueNames(ctx context.Context) (names []string, err error) {
+	err = b.read(ctx, "queue names", "", func(x executor) error {
+		names = nil
+		return each(x, `SELECT name FROM caddis_queue ORDER BY name`, nil, func(rows *sql.Rows) error {
+			var name string
+			err := rows.Scan(&name)
+			names = append(names, name)
+			return err
+		})
+	})
+	return names, err
+}
+
 // Queue implements backend.Inspector.
 func (b *Backend) Queue(ctx context.Context, name string) (backend.QueueInfo, error) {
 	var info backend.QueueInfo

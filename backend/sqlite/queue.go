@@ -84,6 +84,7 @@ func (t *txn) queue(name string) (*queue, error) {
 	if _, err := t.exec(`INSERT INTO caddis_queue (name) VALUES (?)`, name); err != nil {
 		return nil, err
 	}
+	t.commands = append(t.commands, backend.Command{Verb: backend.CommandQueue, Queue: name})
 	return t.find(name)
 }
 

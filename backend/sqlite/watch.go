@@ -122,6 +122,8 @@ type watcher struct {
 	conn  *connection
 	// told are the commands that were told already, by job.
 	told map[int64]string
+	// newest is the last queue that was told of.
+	newest int64
 	// together is set while there are other processes, whose locks are tried.
 	together bool
 	// behind is set if what others have changed could not be read.
@@ -135,7 +137,7 @@ func (w *watcher) look(joined func()) (changed bool) {
 		return false
 	}
 	w.behind = false
-	for _, err := range []error{w.store.lookForWork(w.conn, w.store.hub.waited()), w.lookForCommands(), w.lookForPeers(joined)} {
+	for _, err := range []error{w.store.lookForWork(w.conn, w.store.hub.waited()), w.lookForCommands(), w.lookForQueues(), w.lookForPeers(joined)} {
 		if err != nil && w.store.ctx.Err() == nil {
 			w.behind = true
 			w.store.log.Debug("what others have changed cannot be read", "error", err)
@@ -166,6 +168,21 @@ func (b *Backend) lookForWork(x executor, queues []string) error {
 		}
 		next := earlier(due.Int64, expiry.Int64)
 		b.hub.heard(queue, work || next != 0 && next <= now, due.Int64)
+		return nil
+	})
+}
+
+// lookForQueues tells of queues that have appeared.
+func (w *watcher) lookForQueues() error {
+	if !w.store.hub.listens() {
+		return nil
+	}
+	return each(w.conn, `SELECT id, name FROM caddis_queue WHERE id > ? ORDER BY id`, []any{w.newest}, func(rows *sql.Rows) error {
+		command := backend.Command{Verb: backend.CommandQueue}
+		if err := rows.Scan(&w.newest, &command.Queue); err != nil {
+			return err
+		}
+		w.store.hub.command(command)
 		return nil
 	})
 }
