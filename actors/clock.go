@@ -17,11 +17,12 @@ import (
 // queue all do so and none leads: the store carries out one tick of each instant, and
 // tells the others what came of it. A worker without schedules makes no call.
 //
-// It takes schedulesSeen and schedulesChanged from the keeper, which hears of changes,
-// and scheduleEnded from the settler; hush and Resume. It makes one call at a time. Told
+// It takes schedulesSeen, schedulesChanged and queuesChanged from the keeper, which hears
+// of changes, and scheduleEnded from the settler; hush and Resume. It makes one call at a time. Told
 // to drain it ends at once: what it has in hand another worker does, or the next one.
 type clock struct {
 	config *Config
+	queues *served
 	line   *line
 	clock  *storeClock
 	post   *post
@@ -100,7 +101,7 @@ func (*ticked) IgnoreDeadLetterLogging()           {}
 
 func newClock(t *tree) *clock {
 	return &clock{
-		config: &t.config, line: t.line, clock: t.clock, post: t.post, log: t.log,
+		config: &t.config, queues: t.queues, line: t.line, clock: t.clock, post: t.post, log: t.log,
 		schedules: map[scheduleKey]*timed{}, declared: !t.config.Registry.HasSchedules(),
 	}
 }
@@ -121,7 +122,7 @@ func (k *clock) Receive(c actor.Context) {
 	case *schedulesSeen:
 		k.seen = m.number
 		k.unread = k.unread || k.seen != k.read
-	case *schedulesChanged:
+	case *schedulesChanged, *queuesChanged:
 		k.unread = true
 	case *scheduleEnded:
 		if s := k.schedules[m.scheduleKey]; s != nil {
@@ -244,7 +245,7 @@ func (k *clock) call(c actor.Context, op string, ask func(context.Context) error
 func (k *clock) declare(c actor.Context) {
 	answer := &schedulesPut{by: k}
 	k.call(c, "put schedules", func(ctx context.Context) error {
-		return k.config.Registry.PutSchedules(ctx, k.line.store, k.config.Queues)
+		return k.config.Registry.PutSchedules(ctx, k.line.store, k.queues.all())
 	}, answer, func(err error) { answer.err = err })
 }
 
@@ -267,7 +268,7 @@ func (k *clock) readAll(c actor.Context) {
 	k.unread, k.readAt = false, time.Now()
 	answer := &schedulesRead{by: k, number: k.seen, queues: map[string][]backend.Schedule{}}
 	k.call(c, "schedules", func(ctx context.Context) (failed error) {
-		for _, queue := range k.config.Queues {
+		for _, queue := range k.queues.all() {
 			query := backend.SchedulesQuery{Queue: queue}
 			all := []backend.Schedule{}
 			for {
@@ -295,7 +296,7 @@ func (k *clock) taken(c actor.Context, m *schedulesRead) {
 	}
 	fresh := map[scheduleKey]*timed{}
 	for key, s := range k.schedules {
-		if _, ok := m.queues[key.queue]; !ok {
+		if _, ok := m.queues[key.queue]; !ok && k.queues.serves(key.queue) {
 			fresh[key] = s
 		}
 	}

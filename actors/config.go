@@ -29,11 +29,22 @@ type Config struct {
 	// Registry knows the kinds of jobs and their handlers. It is required.
 	Registry *jobs.Registry
 
-	// Queues are the queues to take jobs from, in this order as long as there
-	// is more work than free executors; by default "default" and those that the
+	// Queues are the queues to take jobs from; by default "default" and those that the
 	// registry's kinds with a handler go to, by name. A start warns of kinds whose
 	// queue is not among them.
+	//
+	// An entry can be a pattern, in which * stands for any text: "mail.*" for the queues
+	// that begin so, "*" for all. An entry behind a ! is left out: "*", "!bulk",
+	// "!test.*". Queues that appear while the worker runs are found at once, or where a
+	// store cannot tell, within a third of the lease; those that the store does not have
+	// any more are forgotten.
 	Queues []string
+	// Choice decides which queue is asked first as long as there is more work than free
+	// executors: Strict() by default, in the order of Queues (by name, where a pattern
+	// stands for several). Weighted and RoundRobin keep any of them from starving.
+	Choice QueueChoice
+	// Gates close queues on this worker while a check says so; none by default.
+	Gates []Gate
 	// Concurrency is the number of jobs that run at the same time; 10 by
 	// default.
 	Concurrency int
@@ -83,6 +94,13 @@ func (c Config) Fill() (Config, error) {
 	if len(c.Queues) == 0 {
 		c.Queues = defaultQueues(c.Registry)
 	}
+	if c.Choice == nil {
+		c.Choice = Strict()
+	}
+	c.Gates = slices.Clone(c.Gates)
+	for i := range c.Gates {
+		c.Gates[i] = c.Gates[i].fill()
+	}
 	setDefault(&c.Concurrency, DefaultConcurrency)
 	setDefault(&c.Lease, DefaultLease)
 	setDefault(&c.Grace, DefaultGrace)
@@ -110,8 +128,17 @@ func (c Config) Fill() (Config, error) {
 	} else if err := c.Registry.CheckSchedules(); err != nil {
 		reject("Registry: %w", err)
 	}
-	if err := backend.CheckQueues(c.Queues); err != nil {
+	if err := patterns(c.Queues).check(); err != nil {
 		reject("Queues: %w", err)
+	} else {
+		if w, ours := c.Choice.(*weighted); ours {
+			for _, err := range w.check(c.Queues) {
+				reject("Choice: %w", err)
+			}
+		}
+		if err := checkGates(c.Gates, c.Queues); err != nil {
+			reject("Gates: %w", err)
+		}
 	}
 	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
 		reject("Concurrency is %d: it goes from 1 to %d", c.Concurrency, maxConcurrency)
@@ -149,11 +176,16 @@ func defaultQueues(registry *jobs.Registry) []string {
 	return queues
 }
 
+// declaredQueues are the queues that jobs of a registry go to, "default" in front.
+func declaredQueues(registry *jobs.Registry) []string {
+	return union(defaultQueues(registry), registry.ScheduleQueues())
+}
+
 // warnOfUnserved tells of kinds that the worker could run and does not take.
 func (c *Config) warnOfUnserved() {
 	queues := c.Registry.Queues()
 	for _, q := range slices.Sorted(maps.Keys(queues)) {
-		if !slices.Contains(c.Queues, q) {
+		if _, taken := patterns(c.Queues).rank(q); !taken {
 			c.Logger.Warn("this worker does not take from the queue that its kinds go to; "+
 				"unless another one does, their jobs wait for ever: add it to Config.Queues",
 				"queue", q, "kinds", queues[q], "queues", c.Queues)

@@ -129,3 +129,44 @@ func TestASchedulesMistakesAreRefusedAtTheStartOnceTheRegistryIsWhole(t *testing
 type stranger struct{}
 
 func (stranger) Kind() string { return "stranger" }
+
+// asynq ignored unknown queues and zero weights in silence.
+func TestLessonQueuesWeightsAndGatesThatCannotBeMeantAreRefusedWithWhatWouldBeRight(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*actors.Config){
+		`"mail.*" is named twice`:                                          func(c *actors.Config) { c.Queues = []string{"mail.*", "mail.*"} },
+		`"mail" is both named and left out`:                                func(c *actors.Config) { c.Queues = []string{"*", "mail", "!mail"} },
+		`"!bulk" leaves out nothing, as there is no pattern; give "*" too`: func(c *actors.Config) { c.Queues = []string{"mail", "!bulk"} },
+		`give "*" too for all other queues`:                                func(c *actors.Config) { c.Queues = []string{"!bulk"} },
+		`pattern "ma il.*"`:                                                func(c *actors.Config) { c.Queues = []string{"ma il.*"} },
+		`the weight of "default" is 0: it goes from 1 to 1000000; to take no jobs from a queue leave it out of Queues, by "!default"`: func(c *actors.Config) {
+			c.Choice = actors.Weighted(map[string]int{"default": 0})
+		},
+		`"deflaut" has a weight and is not among the worker's queues, which are ["default"]`: func(c *actors.Config) {
+			c.Choice = actors.Weighted(map[string]int{"deflaut": 2})
+		},
+		`"m*" has a weight and is not among the worker's queues`: func(c *actors.Config) {
+			c.Queues, c.Choice = []string{"mail.*"}, actors.Weighted(map[string]int{"m*": 2})
+		},
+		`gate "": it has no name`:       func(c *actors.Config) { c.Gates = []actors.Gate{{Check: open}} },
+		`gate "disk": Check is missing`: func(c *actors.Config) { c.Gates = []actors.Gate{{Name: "disk"}} },
+		`gate "disk" is there twice`: func(c *actors.Config) {
+			c.Gates = []actors.Gate{{Name: "disk", Check: open}, {Name: "disk", Check: open}}
+		},
+		`gate "disk": Every is -1ns`:           func(c *actors.Config) { c.Gates = []actors.Gate{{Name: "disk", Check: open, Every: -1}} },
+		`gate "disk": TTL is 1s: it cannot be`: func(c *actors.Config) { c.Gates = []actors.Gate{{Name: "disk", Check: open, TTL: 1e9}} },
+		`gate "disk": it closes "mail", which is not among the worker's queues, ["default"]`: func(c *actors.Config) {
+			c.Gates = []actors.Gate{{Name: "disk", Check: open, Queues: []string{"mail"}}}
+		},
+	} {
+		c := valid(t)
+		change(&c)
+		_, err := c.Fill()
+		require.ErrorContains(t, err, want)
+	}
+	c := valid(t)
+	c.Queues = []string{jobs.DefaultQueue, "mail.*", "!mail.bulk"}
+	c.Choice = actors.Weighted(map[string]int{"mail.*": 2, "mail.a": 3, jobs.DefaultQueue: 1})
+	_, err := c.Fill()
+	require.NoError(t, err)
+}

@@ -2,7 +2,7 @@
 // jobs from a store under leases, runs their handlers, brings what became of them to
 // the store, and stops gracefully.
 //
-// Users meet [Config], [Spawn] and [Worker]; the messages [Stop], [Quiet], [Resume],
+// Users meet [Config] with [QueueChoice] and [Gate], [Spawn] and [Worker]; the messages [Stop], [Quiet], [Resume],
 // [Resize] and [Inspect] that the worker's PID takes; the [Report] that a stop ends
 // with; and the strategies of supervision ([OneForOne], [OneForAll], [Backoff],
 // [Intensity], [OnPanic], [Always]), which compose. It is the only package that knows
@@ -54,6 +54,9 @@
 //   - slot: a place for one handler; it outlives the executors that serve it.
 //   - roster: all slots.
 //   - stock: what the fetcher has leased ahead.
+//   - served: which queues the worker takes from, by name and by pattern.
+//   - chooser: asks the choice in which order.
+//   - gates: samples the checks that close queues.
 //   - lookout: the fetcher's wait for work, which can be nudged and closed.
 //   - plan: the timetable of a stop.
 //   - life: in which state the worker is, and what may still be begun.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ type faulty struct {
 	sets  []backend.SettleRequest
 	renew []backend.RenewRequest
 	sweep []backend.SweepRequest
+	// hidden are queues that the store does not tell of.
+	hidden []string
 	// broken is closed when a rule for waits is set.
 	broken chan struct{}
 }
@@ -270,4 +273,18 @@ func (w *faultyWaiter) Lease(ctx context.Context, request backend.LeaseRequest, 
 func (w *faultyWaiter) Close() error {
 	w.once.Do(func() { close(w.closed) })
 	return w.Waiter.Close()
+}
+
+// hide has the store say that it has none of some queues.
+func (f *faulty) hide(queues ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hidden = queues
+}
+
+func (f *faulty) QueueNames(ctx context.Context) ([]string, error) {
+	names, err := f.Backend.QueueNames(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(f.hidden, name) }), err
 }

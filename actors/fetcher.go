@@ -30,6 +30,8 @@ import (
 type fetcher struct {
 	config  *Config
 	worker  string
+	queues  *served
+	chooser *chooser
 	line    *line
 	ledger  *ledger
 	roster  *roster
@@ -53,6 +55,11 @@ type fetcher struct {
 	calling bool
 	tries   tries
 	abort   context.CancelFunc
+
+	// open are the queues that are asked and waited at, asking those of the call in
+	// flight; outdated is set if open has changed since that began.
+	open, asking []string
+	outdated     bool
 
 	lookout *lookout
 	// waiting is set while the call in flight waits. waitFailures counts how often
@@ -83,10 +90,12 @@ type fetcher struct {
 }
 
 func newFetcher(t *tree) *fetcher {
+	open := t.queues.open()
 	return &fetcher{
-		config: &t.config, worker: t.worker, line: t.line, ledger: t.ledger, roster: t.roster, clock: t.clock,
+		config: &t.config, worker: t.worker, queues: t.queues, open: open,
+		chooser: newChooser(&t.config, t.outside, t.log), line: t.line, ledger: t.ledger, roster: t.roster, clock: t.clock,
 		life: t.life, post: t.post, settler: t.settler,
-		relay: relay{dispatcher: t.dispatch}, lookout: newLookout(t.line, t.config.Queues),
+		relay: relay{dispatcher: t.dispatch}, lookout: newLookout(t.line, open),
 	}
 }
 
@@ -151,10 +160,13 @@ func (f *fetcher) Receive(c actor.Context) {
 		}
 	case *blockedKeys:
 		f.life.fetcherPulse.Store(time.Now().UnixNano())
+		f.lookAtQueues()
 		if keys := f.known(m.keys); len(keys) > 0 {
 			f.unblock, f.empty = keys, false
 			f.nudge()
 		}
+	case *queuesChanged:
+		f.lookAtQueues()
 	case *fewer:
 		f.credits = slices.DeleteFunc(f.credits, (*slot).withdraw)
 		if f.waiting && f.asked > len(f.credits) {
@@ -193,7 +205,7 @@ func (f *fetcher) advance(c actor.Context) {
 		// one call at a time
 	case f.draining:
 		c.Stop(c.Self())
-	case f.quiet, f.resting:
+	case f.quiet, f.resting, len(f.open) == 0:
 	case f.empty:
 		if len(f.credits) > 0 {
 			f.wait(c)
@@ -219,6 +231,7 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	if f.token == "" {
 		f.calls++
 		f.token = f.worker + "." + strconv.FormatUint(f.calls, 36)
+		f.asking, f.outdated = f.open, false
 		f.asked, f.ahead = min(len(f.credits), f.stock.atOnce()), 0
 		if !f.empty {
 			f.ahead = min(f.stock.missing(), f.stock.atOnce()-f.asked)
@@ -229,16 +242,17 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 		f.stock.called()
 	}
 	request := backend.LeaseRequest{
-		Worker: f.worker, Token: f.token, Queues: f.config.Queues,
+		Worker: f.worker, Token: f.token, Queues: f.asking,
 		Unblock: f.unblocking, Max: f.asked, Ahead: f.ahead, Duration: f.config.Lease,
 	}
-	if f.quiet || f.draining {
+	if f.quiet || f.draining || f.outdated {
 		request.Max, request.Ahead = 0, 0 // only to learn what an unanswered call has taken
 	}
 	f.calling, f.waiting = true, limit > 0
 	answer := &leased{token: request.Token, waited: f.waiting, began: time.Now()}
 	op, timeout := "lease", f.tries.patience()
 	ask := func(ctx context.Context) (err error) {
+		request.Queues = f.chooser.order(request.Queues)
 		answer.reply, err = f.line.store.Lease(ctx, request)
 		return err
 	}
@@ -246,6 +260,7 @@ func (f *fetcher) lease(c actor.Context, limit time.Duration) {
 	case f.waiting:
 		op, timeout = "wait", 2*idleWait
 		ask = func(ctx context.Context) (err error) {
+			request.Queues = f.chooser.order(request.Queues)
 			answer.reply, err = lookout.lease(ctx, request, limit)
 			return err
 		}
@@ -281,9 +296,10 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 	inVain := nothing && len(f.unblocking) > 0 // those jobs cannot be had now
 	f.token, f.unblocking = "", nil
 	f.clock.set(m.reply.Now)
+	f.chooser.leased(m.reply.Leases)
 	f.assign(c, m.reply.Leases)
 
-	f.empty = !m.reply.More && len(f.unblock) == 0
+	f.empty = !m.reply.More && len(f.unblock) == 0 && !f.outdated
 	f.due = time.Time{}
 	if !m.reply.NextDue.IsZero() {
 		wait := m.reply.NextDue.Sub(m.reply.Now)
@@ -338,7 +354,7 @@ func (f *fetcher) leaseFailed(c actor.Context, err error) {
 // waitFailed has a call that waited repeated without waiting: at once if it was
 // interrupted, as nobody wants more then than what it has taken.
 func (f *fetcher) waitFailed(c actor.Context, err error) {
-	if f.quiet || f.draining {
+	if f.quiet || f.draining || f.outdated {
 		f.lease(c, 0)
 		return
 	}
@@ -367,11 +383,41 @@ func (f *fetcher) nudge() {
 // stopWaiting interrupts a wait, and sees to it that a call that is to be repeated
 // is so at once.
 func (f *fetcher) stopWaiting(c actor.Context) {
-	f.lookout.close()
-	f.lookout = newLookout(f.line, f.config.Queues)
+	f.renewLookout()
 	if f.token != "" && !f.calling {
 		f.lease(c, 0)
 	}
+}
+
+func (f *fetcher) renewLookout() {
+	f.lookout.close()
+	f.lookout = newLookout(f.line, f.open)
+}
+
+// lookAtQueues takes over which queues are open. What was leased of others and has not
+// begun goes back.
+func (f *fetcher) lookAtQueues() {
+	open := f.queues.open()
+	if slices.Equal(open, f.open) {
+		return
+	}
+	f.open, f.outdated, f.empty = open, f.token != "", false
+	f.renewLookout()
+	kept, closed := f.divide(f.stock.runs)
+	f.stock.runs = kept
+	f.handBack(closed, endingSettled)
+}
+
+// divide tells the runs of open queues from the others.
+func (f *fetcher) divide(runs []*run) (open, closed []*run) {
+	for _, r := range runs {
+		if slices.Contains(f.open, r.lease.Job.Queue) {
+			open = append(open, r)
+		} else {
+			closed = append(closed, r)
+		}
+	}
+	return open, closed
 }
 
 // known picks the keys of kinds that this worker can run.

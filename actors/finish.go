@@ -75,7 +75,7 @@ func (t *tree) conclude(crash error, reason string, limit time.Duration) {
 		t.news.flush(limit)
 		stuck, now := t.outside.await(time.Until(deadline)), time.Now()
 		report := &Stopped{Report{
-			Worker: t.worker, State: state, Reason: reason, Err: crash, Stuck: stuck,
+			Worker: t.worker, State: state, Reason: reason, Err: crash, Stuck: stuck, Gates: t.gates.statuses(),
 			StartedAt: t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.life.stopBegan.Load())),
 		}}
 		t.ledger.sum(&report.Report)
@@ -144,7 +144,7 @@ func (s *supervisor) settleAll() {
 	s.persist(ctx, s.resolveLease)
 	s.persist(ctx, s.settleRest)
 	err := t.line.now(ctx, "sign off", func(ctx context.Context) error {
-		return t.config.Backend.SignOff(ctx, t.worker, t.config.Queues)
+		return t.config.Backend.SignOff(ctx, t.worker, t.queues.all())
 	})
 	if err != nil {
 		t.log.Debug("the worker's record stays until it expires", "error", err)
@@ -175,7 +175,7 @@ func (s *supervisor) resolveLease(ctx context.Context) error {
 	var reply backend.LeaseReply
 	err := t.line.now(ctx, "lease", func(ctx context.Context) (err error) {
 		reply, err = t.config.Backend.Lease(ctx, backend.LeaseRequest{
-			Worker: t.worker, Token: f.token, Queues: t.config.Queues, Duration: t.config.Lease,
+			Worker: t.worker, Token: f.token, Queues: f.asking, Duration: t.config.Lease,
 		})
 		return err
 	})

@@ -3,6 +3,7 @@ package actors
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -22,6 +23,10 @@ func Health(status func() Status, lease time.Duration) http.Handler {
 			body := healthBody{OK: good(s), Status: s}
 			if s.BackendError != "" { // strangers are not to learn where the store is
 				body.BackendError = "the job store is unavailable or refuses a call; the log says more"
+			}
+			body.Gates = slices.Clone(s.Gates)
+			for i := range body.Gates { // what a check said is for the log, too
+				body.Gates[i].Reason = ""
 			}
 			if s.State.Stopping() {
 				body.TimeLeft = max(0, time.Until(s.StopBy)).Round(time.Millisecond).String()

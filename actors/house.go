@@ -10,8 +10,9 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// house is what is to be done beside the worker's own jobs: its record is published,
-// and its queues are swept, of many a few at a time. Those of a worker that has vanished
+// house is what is to be done beside the worker's own jobs: its record is published, its
+// patterns are compared with the queues that there are, and its queues are swept, of many
+// a few at a time. Those of a worker that has vanished
 // come first, then each lease of it as it expires.
 type house struct {
 	due   bool
@@ -25,6 +26,8 @@ type house struct {
 	// nobody knows what was missed. visits are those of which something was heard.
 	all    bool
 	visits []string
+	// fresh are the queues that have appeared since the store was last asked for all.
+	fresh []string
 	// known are the workers that have vanished and whose queues were looked at.
 	known map[string]bool
 	timer *time.Timer
@@ -36,6 +39,7 @@ type (
 	houseKept struct {
 		by        *keeper
 		first     []string
+		queues    []string // that the store has; nil if it was not asked
 		vanished  map[string]bool
 		blocked   []string
 		schedules uint64
@@ -73,13 +77,19 @@ func (k *keeper) keepHouse(c actor.Context) {
 	self := c.Self()
 	keys, record, known := k.blockKeys(), k.record(), k.house.known
 	answer := &houseKept{by: k, first: k.house.visits}
-	if k.house.all {
-		answer.first = k.config.Queues
-	}
-	k.house.visits = nil
+	all, dynamic, queues := k.house.all, k.queues.dynamic(), k.queues
+	k.house.visits, k.house.fresh = nil, nil
 	k.calling = announcing
 	k.abort = k.line.call(k.line.dispatch.Schedule, k.calling, min(callTimeout, k.config.Lease/3), func(ctx context.Context) error {
 		announced, announceErr := k.line.store.Announce(ctx, record, k.config.Lease)
+		var namesErr error
+		if dynamic {
+			answer.queues, namesErr = k.line.store.QueueNames(ctx)
+		}
+		serve := queues.with(answer.queues)
+		if all {
+			answer.first = serve
+		}
 		answer.vanished = map[string]bool{}
 		for _, gone := range announced.Vanished {
 			answer.vanished[gone.ID] = true
@@ -87,16 +97,16 @@ func (k *keeper) keepHouse(c actor.Context) {
 				answer.first = union(answer.first, gone.Queues)
 			}
 		}
-		answer.first = slices.DeleteFunc(slices.Clone(answer.first), func(queue string) bool { return !slices.Contains(k.config.Queues, queue) })
+		answer.first = slices.DeleteFunc(slices.Clone(answer.first), func(queue string) bool { return !slices.Contains(serve, queue) })
 		swept, sweepErr := k.line.store.Sweep(ctx, backend.SweepRequest{
-			Queues: k.config.Queues, First: answer.first, Duration: k.config.Lease, Keys: keys,
+			Queues: serve, First: answer.first, Duration: k.config.Lease, Keys: keys,
 		})
 		if swept.Reclaimed > 0 {
 			k.config.Logger.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
 		}
 		answer.blocked, answer.schedules = swept.Blocked, swept.Schedules
 		answer.next = soonest(announced.Next, swept.Next)
-		return errors.Join(announceErr, sweepErr)
+		return errors.Join(announceErr, namesErr, sweepErr)
 	}, func(err error) {
 		answer.err = err
 		k.post.send(self, answer)
@@ -110,6 +120,9 @@ func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 	if m.schedules != 0 {
 		c.Send(k.ticker, &schedulesSeen{m.schedules})
 	}
+	if m.queues != nil && k.queues.update(union(m.queues, k.house.fresh)) {
+		k.tellQueues()
+	}
 	if m.err != nil {
 		k.house.all = true
 		k.house.tries.failures++
@@ -122,6 +135,13 @@ func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 	if wait := max(choreFloor, m.next+choreSlack); m.next > 0 && wait < k.config.Lease/3 {
 		k.house.timer = k.post.after(wait, c.Self(), &chore{})
 	}
+}
+
+// tellQueues tells which queues are served from now on.
+func (k *keeper) tellQueues() {
+	k.post.send(k.fetcher, &queuesChanged{})
+	k.post.send(k.ticker, &queuesChanged{})
+	k.config.Logger.Debug("the worker's queues have changed", "queues", k.queues.all())
 }
 
 // blockKeys are the keys of the worker's kinds to ask for in this turn.

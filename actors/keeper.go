@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -18,7 +17,7 @@ import (
 //
 // What it learns it puts into effect itself: a run whose lease is lost, or whose
 // job somebody cancelled, has its context cancelled. It sends blockedKeys to the
-// fetcher. It goes on while the tree drains; told to drain itself, it signs the
+// fetcher, and queuesChanged to fetcher and clock. It goes on while the tree drains; told to drain itself, it signs the
 // worker off and ends.
 type keeper struct {
 	config  *Config
@@ -33,6 +32,7 @@ type keeper struct {
 	bell    *progressBell
 	fetcher *actor.PID
 	ticker  *actor.PID
+	queues  *served
 
 	leases, progress batches[*run]
 	house            house
@@ -91,6 +91,7 @@ func newKeeper(t *tree) *keeper {
 		house:  house{all: true},
 		config: &t.config, worker: t.worker, started: t.started, status: t.status, line: t.line, ledger: t.ledger,
 		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher, ticker: t.ticker,
+		queues: t.queues,
 		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
 		progress: batches[*run]{count: renewCount, bytes: progressBytes,
 			weigh: func(r *run) int { return lease + len(r.newestProgress()) }},
@@ -259,15 +260,21 @@ func (k *keeper) rest(c actor.Context, failures int, err error) {
 	k.post.after(pause, c.Self(), &rested{})
 }
 
-// command learns from the store about a job that is to be cancelled, about schedules, or
-// looks at a queue in which jobs are blocked with the next beat.
+// command learns from the store about a job that is to be cancelled, about schedules and
+// new queues, or looks at a queue in which jobs are blocked with the next beat.
 func (k *keeper) command(command backend.Command) {
 	switch command.Verb {
 	case backend.CommandBlocked:
 		k.house.visit(command.Queue)
 		return
+	case backend.CommandQueue:
+		k.house.fresh = append(k.house.fresh, command.Queue)
+		if k.queues.appeared(command.Queue) {
+			k.tellQueues()
+		}
+		return
 	case backend.CommandSchedule:
-		if slices.Contains(k.config.Queues, command.Queue) {
+		if k.queues.serves(command.Queue) {
 			k.post.send(k.ticker, &schedulesChanged{})
 		}
 		return
@@ -306,7 +313,7 @@ func (k *keeper) signOff(c actor.Context) {
 			_, err := k.line.store.Announce(ctx, record, time.Millisecond)
 			return err
 		}
-		return k.line.store.SignOff(ctx, k.worker, k.config.Queues)
+		return k.line.store.SignOff(ctx, k.worker, k.queues.all())
 	}, func(err error) {
 		if err != nil {
 			k.config.Logger.Debug("the worker's record stays until it expires", "error", err)
@@ -332,7 +339,7 @@ func (k *keeper) record() backend.WorkerInfo {
 	status := k.status()
 	return backend.WorkerInfo{
 		ID: k.worker, Host: host, PID: os.Getpid(),
-		Queues: k.config.Queues, Kinds: k.config.Registry.Kinds(),
+		Queues: k.queues.all(), Closed: k.queues.closed(), Kinds: k.config.Registry.Kinds(),
 		Concurrency: status.Concurrency, Running: status.Running,
 		State: string(status.State), StartedAt: k.started,
 	}

@@ -78,6 +78,8 @@ type Status struct {
 	// Stuck names those whose code does not return although its time is up: the job
 	// store with the call, the supervision strategy, a subscriber.
 	Stuck []string `json:"stuck,omitempty"`
+	// Gates says how each of Config.Gates is.
+	Gates []GateStatus `json:"gates,omitempty"`
 	// LastProgress is when the actors last went round, which they do every third
 	// of a lease, whether the store answers or not.
 	LastProgress time.Time `json:"last_progress"`

@@ -80,6 +80,8 @@ type Report struct {
 	StartedAt time.Time     `json:"started_at"`
 	StoppedAt time.Time     `json:"stopped_at"`
 	StopTook  time.Duration `json:"stop_took"`
+	// Gates says how each of Config.Gates was at the end.
+	Gates []GateStatus `json:"gates,omitempty"`
 	// Stuck names those whose code had not returned when the worker ended: the job
 	// store with the call, the supervision strategy, a subscriber. Their goroutines are
 	// left behind.

@@ -27,6 +27,11 @@ func (f *fetcher) assign(c actor.Context, leases []backend.Lease) {
 		f.handBack(runs, endingSettled)
 		return
 	}
+	if f.outdated {
+		var closed []*run
+		runs, closed = f.divide(runs)
+		f.handBack(closed, endingSettled)
+	}
 	f.stock.put(runs)
 	f.serve(c, len(leases) == 1)
 	if len(f.stock.runs) > 0 && !f.stock.watched {

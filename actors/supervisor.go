@@ -131,6 +131,7 @@ func (s *supervisor) start(c actor.Context) {
 	begin(t.fetcher, &s.fetcher.relay, func() actor.Actor { return s.fetcher })
 	begin(t.keeper, t.dispatch, func() actor.Actor { return newKeeper(t) })
 	begin(t.ticker, t.dispatch, func() actor.Actor { return newClock(t) })
+	t.gates.start(t.line.ctx)
 	t.life.accepting.Store(true)
 	begin(t.pool, t.dispatch, s.pool)
 	t.life.setState(StateRunning)

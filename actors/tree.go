@@ -29,6 +29,8 @@ type tree struct {
 	roster  *roster
 	clock   *storeClock
 	bell    *progressBell
+	queues  *served
+	gates   *gates
 
 	supervisor, fetcher, pool, settler, keeper, ticker *actor.PID
 
@@ -66,6 +68,11 @@ func plant(system *actor.ActorSystem, config Config, worker string) *tree {
 	t.life.begin(t.started)
 	t.post = &post{root: system.Root, line: t.line}
 	t.bell = &progressBell{post: t.post, keeper: t.keeper}
+	t.queues, t.gates = newServed(&t.config), newGates(&t.config, t.outside, t.dispatch, t.log)
+	if len(t.gates.list) > 0 {
+		t.queues.shut = t.gates.shut
+	}
+	t.gates.changed = func() { t.post.send(t.fetcher, &queuesChanged{}) }
 	t.door.status, t.door.stopIn = t.status, t.stopIn
 	return t
 }
@@ -85,6 +92,7 @@ func (t *tree) status() Status {
 		BackendError: t.line.outage.text(), Counts: t.ledger.snapshot(),
 	}
 	t.life.fill(&s)
+	s.Gates = t.gates.statuses()
 	s.Stuck, s.StuckCalls = t.outside.overdue(time.Now())
 	return s
 }

@@ -260,10 +260,13 @@ func (r ActResult) MarshalJSON() ([]byte, error) {
 
 // WorkerInfo is what a worker publishes of itself.
 type WorkerInfo struct {
-	ID          string    `json:"id"`
-	Host        string    `json:"host"`
-	PID         int       `json:"pid"`
-	Queues      []string  `json:"queues"`
+	ID     string   `json:"id"`
+	Host   string   `json:"host"`
+	PID    int      `json:"pid"`
+	Queues []string `json:"queues"`
+	// Closed are those of Queues from which it takes no jobs at present, as a gate of it
+	// is closed.
+	Closed      []string  `json:"closed,omitempty"`
 	Kinds       []string  `json:"kinds"`
 	Concurrency int       `json:"concurrency"`
 	Running     int       `json:"running"`

@@ -293,14 +293,16 @@ func useReadme(t *testing.T, store backend.Backend) {
 	require.NoError(t, shop.Close())
 }
 
-// All Go code of the documents is in this file or in one of the shop, but for its
+// All Go code of the documents is in a test of this folder or in the shop, but for its
 // indentation.
 func TestTheDocumentsShowCodeThatCompiles(t *testing.T) {
 	t.Parallel()
 	sources, err := filepath.Glob("shop/*/*.go")
 	require.NoError(t, err)
+	tests, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
 	var compiled string
-	for _, name := range append(sources, "readme_test.go") {
+	for _, name := range append(sources, tests...) {
 		source, err := os.ReadFile(name)
 		require.NoError(t, err)
 		compiled += flat(string(source))

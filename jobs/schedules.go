@@ -131,6 +131,17 @@ func (r *Registry) CheckSchedules() error {
 // HasSchedules reports whether the registry declares any schedule.
 func (r *Registry) HasSchedules() bool { return len(r.schedules) > 0 }
 
+// ScheduleQueues returns the queues of the schedules that the registry declares.
+func (r *Registry) ScheduleQueues() (queues []string) {
+	c := Client{registry: r}
+	for _, d := range r.schedules {
+		if s, _, err := c.schedule(d, true); err == nil && !slices.Contains(queues, s.Queue) {
+			queues = append(queues, s.Queue)
+		}
+	}
+	return queues
+}
+
 // Declares reports whether the registry declares a schedule of this name.
 func (r *Registry) Declares(schedule string) bool {
 	return slices.ContainsFunc(r.schedules, func(d declaration) bool { return d.name == schedule })

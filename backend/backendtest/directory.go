@@ -44,7 +44,7 @@ func (k *kit) vanished(worker string) []string {
 var directoryTests = []test{
 	{"a worker that announces itself is listed with what it says", func(k *kit) {
 		info := backend.WorkerInfo{
-			ID: "w", Host: "host", PID: 7, Queues: []string{"q", "other"}, Kinds: []string{"a", "b"},
+			ID: "w", Host: "host", PID: 7, Queues: []string{"q", "other"}, Closed: []string{"other"}, Kinds: []string{"a", "b"},
 			Concurrency: 50, Running: 3, State: "running", StartedAt: time.Now().UTC().Truncate(time.Millisecond),
 		}
 		k.announce(info, time.Minute)

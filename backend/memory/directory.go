@@ -43,6 +43,7 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 		b.queue(name)
 	}
 	worker.Queues = slices.Clone(worker.Queues)
+	worker.Closed = slices.Clone(worker.Closed)
 	worker.Kinds = slices.Clone(worker.Kinds)
 	worker.SeenAt = instant(millis(now))
 	b.workers[worker.ID] = record{info: worker, until: later(ran, ttl)}
@@ -67,6 +68,7 @@ func (b *Backend) Announce(ctx context.Context, worker backend.WorkerInfo, ttl t
 func (r *record) clone() backend.WorkerInfo {
 	info := r.info
 	info.Queues = slices.Clone(info.Queues)
+	info.Closed = slices.Clone(info.Closed)
 	info.Kinds = slices.Clone(info.Kinds)
 	return info
 }
