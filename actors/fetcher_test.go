@@ -41,6 +41,23 @@ func TestAnIdleWorkerMakesOneCallEveryFiveSecondsApartFromHeartbeats(t *testing.
 	})
 }
 
+func TestAPauseForATimeEndsByItselfAndWithoutAPoll(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var c crowd
+		r := newRig(t, func(context.Context, *jobs.Job[task]) error { c.enter()(); return nil })
+		for _, d := range []time.Duration{300 * time.Millisecond, time.Minute} {
+			pause(time.Second)
+			before := c.runs()
+			require.NoError(t, r.client.PauseQueue(t.Context(), jobs.DefaultQueue, jobs.For(d)))
+			r.fill(10, jobs.DefaultQueue)
+			pause(d - time.Millisecond)
+			require.Equal(t, before, c.runs())
+			pause(2 * time.Millisecond)
+			require.Equal(t, before+10, c.runs())
+		}
+	})
+}
+
 func TestAWorkerWhoseQueueIsPausedIsIdle(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		var c crowd

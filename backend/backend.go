@@ -172,9 +172,11 @@ type Operator interface {
 	// waiting jobs it does nothing.
 	RunNow(ctx context.Context, queue string, ids []string) ([]ActResult, error)
 
-	// Pause stops the hand-out of a queue's jobs; those that run go on. A queue
-	// may be paused before it holds any job.
-	Pause(ctx context.Context, queue string) error
+	// Pause stops the hand-out of a queue's jobs for a time, from now on by the store's
+	// clock, or with 0 until Resume; those that run go on. A queue may be paused before
+	// it holds any job. Of several pauses the last counts. When its time is over the
+	// queue goes on by itself: NextDue of a LeaseReply tells when.
+	Pause(ctx context.Context, queue string, d time.Duration) error
 
 	// Resume undoes Pause.
 	Resume(ctx context.Context, queue string) error

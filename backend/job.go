@@ -221,7 +221,9 @@ type JobsPage struct {
 type QueueInfo struct {
 	Name   string `json:"name"`
 	Paused bool   `json:"paused"`
-	Shards int    `json:"shards"`
+	// PausedUntil is when the pause ends by itself; zero if it does not.
+	PausedUntil time.Time `json:"paused_until,omitzero"`
+	Shards      int       `json:"shards"`
 	// Counts has an entry for every state.
 	Counts map[State]int64 `json:"counts"`
 	// OldestWaiting is when the job at the head of the waiting ones was

@@ -32,8 +32,8 @@ type LeaseReply struct {
 	Leases []Lease
 	// Now is the store's clock.
 	Now time.Time
-	// NextDue is when the next scheduled job is due or the next lease expires,
-	// whichever is first; zero if there is neither.
+	// NextDue is when the next scheduled job is due, the next lease expires or a pause
+	// ends, whichever is first; zero if there is none of them.
 	NextDue time.Time
 	// More is true if jobs still wait that could be leased now.
 	More bool

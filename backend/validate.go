@@ -264,6 +264,17 @@ func CheckLease(d time.Duration) error {
 	return nil
 }
 
+// CheckPause says what is wrong with the pause of a queue.
+func CheckPause(queue string, d time.Duration) error {
+	if err := CheckQueue(queue); err != nil {
+		return err
+	}
+	if d < 0 || d > MaxDelay {
+		return reject("a pause of %v; give a time of up to %v, or 0 for one until it is ended", d, MaxDelay)
+	}
+	return nil
+}
+
 // Check says what is wrong with a settlement.
 func (s *Settlement) Check() error {
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,6 +33,11 @@ func chooseQueuesOfReadme(registry *jobs.Registry, use func(caddis.Config) error
 	return use(config)
 }
 
+func pauseMail(ctx context.Context, client *jobs.Client) error {
+	err := client.PauseQueue(ctx, "mail", jobs.For(30*time.Minute))
+	return err
+}
+
 func closeGates(config *caddis.Config, free func() int) {
 	config.Gates = []actors.Gate{{
 		Name:   "disk",
@@ -58,6 +64,7 @@ func TestTheCodeAboutQueuesWorks(t *testing.T) {
 	system, err := caddis.New(config)
 	require.NoError(t, err)
 	require.NoError(t, system.Start(t.Context()))
+	require.NoError(t, pauseMail(t.Context(), system.Client()))
 	require.NoError(t, stop(t.Context(), system))
 	require.Equal(t, "less than 10 GB are free", config.Gates[0].Check(t.Context()).Error())
 }

@@ -334,6 +334,11 @@ func TestOperatorsActOnJobsAndQueues(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, info.Paused)
 	require.Equal(t, int64(1), info.Counts[backend.StateWaiting])
+	require.Zero(t, info.PausedUntil)
+	require.NoError(t, client.PauseQueue(ctx, DefaultQueue, For(time.Hour)))
+	info, err = client.Queue(ctx, DefaultQueue)
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(time.Hour), info.PausedUntil, time.Minute)
 	require.NoError(t, client.ResumeQueue(ctx, DefaultQueue))
 	queues, err := client.Queues(ctx)
 	require.NoError(t, err)
@@ -376,7 +381,8 @@ func TestBadNamesAreRefusedBeforeTheStoreIsAsked(t *testing.T) {
 	many := make([]string, backend.MaxBatch+1)
 	for i, err := range []error{
 		act(client.Cancel(ctx, "", "1")), act(client.Retry(ctx, "a b", "1")), act(client.Delete(ctx, "q", "")),
-		act(client.RunNow(ctx, "q", many...)), client.PauseQueue(ctx, ""), client.ResumeQueue(ctx, "a b"),
+		act(client.RunNow(ctx, "q", many...)), client.PauseQueue(ctx, ""), client.PauseQueue(ctx, "q", For(0)),
+		client.PauseQueue(ctx, "q", nil), client.ResumeQueue(ctx, "a b"),
 		func() error { _, err := client.Job(ctx, "q", "a\x00"); return err }(),
 		func() error { _, err := client.Queue(ctx, ""); return err }(),
 	} {

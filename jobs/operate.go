@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -40,13 +41,37 @@ func (c *Client) RunNow(ctx context.Context, queue string, ids ...string) ([]bac
 }
 
 // PauseQueue stops the hand-out of a queue's jobs in the whole fleet, until
-// ResumeQueue; those that run go on. A queue that holds no job yet can be
-// paused.
-func (c *Client) PauseQueue(ctx context.Context, name string) error {
-	if err := checkQueue("pause", name); err != nil {
-		return err
+// ResumeQueue, or with the option [For] for a time; those that run go on. A queue that
+// holds no job yet can be paused. Of several pauses the last counts.
+func (c *Client) PauseQueue(ctx context.Context, name string, options ...PauseOption) error {
+	var d time.Duration
+	for i, o := range options {
+		if o == nil {
+			return &Error{Op: "pause", Err: reject("option %d is nil", i+1)}
+		}
+		if err := o(&d); err != nil {
+			return &Error{Op: "pause", Err: err}
+		}
 	}
-	return c.backend.Pause(ctx, name)
+	if err := backend.CheckPause(name, d); err != nil {
+		return &Error{Op: "pause", Err: err}
+	}
+	return c.backend.Pause(ctx, name, d)
+}
+
+// A PauseOption is said of one [Client.PauseQueue].
+type PauseOption func(*time.Duration) error
+
+// For ends the pause by itself when a time has passed by the store's clock, to the
+// millisecond: positive, at most [backend.MaxDelay]. QueueInfo.PausedUntil tells when.
+func For(d time.Duration) PauseOption {
+	return func(pause *time.Duration) error {
+		if d <= 0 || d > backend.MaxDelay {
+			return reject("For(%v): give a positive time of at most %v; leave it out for a pause until ResumeQueue", d, backend.MaxDelay)
+		}
+		*pause = d
+		return nil
+	}
 }
 
 // ResumeQueue undoes PauseQueue.

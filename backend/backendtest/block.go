@@ -133,7 +133,7 @@ var blockTests = []test{
 		k.enqueueAll("a")
 		w := k.worker("w")
 		w.settled(w.leaseOne("a"), backend.OutcomeBlocked, backend.StateBlocked, on("k"))
-		require.NoError(k, k.Pause(k.ctx, "q"))
+		require.NoError(k, k.Pause(k.ctx, "q", 0))
 		request := w.request(5)
 		request.Unblock = []string{"k"}
 		require.Empty(k, w.send(request).Leases)

@@ -28,7 +28,7 @@ func (k *kit) calls(ctx context.Context) map[string]error {
 	_, errs["retry"] = k.Retry(ctx, "q", []string{"a"})
 	_, errs["delete"] = k.Delete(ctx, "q", []string{"a"})
 	_, errs["run now"] = k.RunNow(ctx, "q", []string{"a"})
-	errs["pause"] = k.Pause(ctx, "q")
+	errs["pause"] = k.Pause(ctx, "q", 0)
 	errs["resume"] = k.Resume(ctx, "q")
 	_, errs["put schedule"] = k.PutSchedule(ctx, schedule("nightly"))
 	errs["delete schedule"] = k.DeleteSchedule(ctx, "q", "nightly")

@@ -131,7 +131,7 @@ var expiryTests = []test{
 	{"an expired lease is taken back in a paused queue too", func(k *kit) {
 		k.enqueueAll("a")
 		require.Len(k, k.worker("w").leaseFor(1, short), 1)
-		require.NoError(k, k.Pause(k.ctx, "q"))
+		require.NoError(k, k.Pause(k.ctx, "q", 0))
 		k.expire(1)
 		k.requireState(backend.StateWaiting, "a")
 	}},

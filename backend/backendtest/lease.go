@@ -152,8 +152,8 @@ var leaseTests = []test{
 	{"a paused queue hands out nothing and says so", func(k *kit) {
 		k.enqueueAll("a")
 		k.enqueue(job("b", in("other")))
-		require.NoError(k, k.Pause(k.ctx, "q"))
-		require.NoError(k, k.Pause(k.ctx, "q"))
+		require.NoError(k, k.Pause(k.ctx, "q", 0))
+		require.NoError(k, k.Pause(k.ctx, "q", 0))
 		w := k.worker("w")
 		request := w.request(10)
 		request.Queues = []string{"q", "other"}
@@ -169,8 +169,42 @@ var leaseTests = []test{
 		require.Empty(k, reply.Paused)
 		require.False(k, k.info().Paused)
 	}},
+	{"a pause for a time ends by itself and says when", func(k *kit) {
+		const d = 300 * time.Millisecond
+		k.enqueueAll("a", "b")
+		w := k.worker("w")
+		began := time.Now()
+		require.NoError(k, k.Pause(k.ctx, "q", d))
+		reply := w.send(w.request(1))
+		require.Empty(k, reply.Leases)
+		require.Equal(k, []string{"q"}, reply.Paused)
+		require.Equal(k, k.info().PausedUntil.UnixMilli(), reply.NextDue.UnixMilli())
+		require.WithinDuration(k, began.Add(d), k.info().PausedUntil, soon)
+		k.eventually("the pause is over", func() bool { return len(w.lease(1)) == 1 })
+		require.GreaterOrEqual(k, time.Since(began), d)
+		info := k.info()
+		require.False(k, info.Paused)
+		require.Zero(k, info.PausedUntil)
+		require.Equal(k, []string{"b"}, leased(w.lease(5)))
+	}},
+	{"of several pauses the last counts, and Resume ends each", func(k *kit) {
+		k.enqueueAll("a")
+		w := k.worker("w")
+		require.NoError(k, k.Pause(k.ctx, "q", 0))
+		require.Zero(k, k.info().PausedUntil)
+		require.NoError(k, k.Pause(k.ctx, "q", never))
+		require.NotZero(k, k.info().PausedUntil)
+		require.NoError(k, k.Pause(k.ctx, "q", 0))
+		require.Zero(k, k.info().PausedUntil)
+		require.Empty(k, w.lease(1))
+		require.NoError(k, k.Pause(k.ctx, "q", never))
+		require.NoError(k, k.Resume(k.ctx, "q"))
+		require.False(k, k.info().Paused)
+		require.Zero(k, k.info().PausedUntil)
+		require.Equal(k, []string{"a"}, leased(w.lease(1)))
+	}},
 	{"a queue may be paused before it holds any job", func(k *kit) {
-		require.NoError(k, k.Pause(k.ctx, "q"))
+		require.NoError(k, k.Pause(k.ctx, "q", 0))
 		k.enqueueAll("a")
 		w := k.worker("w")
 		require.Empty(k, w.lease(1))
@@ -181,7 +215,7 @@ var leaseTests = []test{
 		k.enqueueAll("a", "b")
 		w := k.worker("w")
 		leases := w.lease(2)
-		require.NoError(k, k.Pause(k.ctx, "q"))
+		require.NoError(k, k.Pause(k.ctx, "q", 0))
 		require.False(k, w.renew(leases[0], long, nil).Lost)
 		w.settled(leases[0], backend.OutcomeCompleted, backend.StateCompleted)
 		w.settled(leases[1], backend.OutcomeReleased, backend.StateWaiting)

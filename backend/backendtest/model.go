@@ -14,6 +14,8 @@ import (
 type model struct {
 	jobs   map[string]*entry
 	paused bool
+	// pausedFor is 0 for a pause without an end.
+	pausedFor time.Duration
 	// known is true once the queue held a job or was paused.
 	known bool
 	// front and back are the lowest and the highest rank given out. Jobs of
@@ -113,6 +115,9 @@ func (m *model) unblockable(keys []string) []*entry {
 	}
 	return found
 }
+
+// ends reports whether there is a pause that ends by itself.
+func (m *model) ends() bool { return m.paused && m.pausedFor > 0 }
 
 // next returns the jobs of which any may be the next to be leased.
 func (m *model) next(unblock []string) []*entry {

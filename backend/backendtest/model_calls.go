@@ -223,7 +223,8 @@ func (p *player) pause() {
 		require.NoError(p, p.store.Resume(p.ctx, p.queue))
 		return
 	}
-	require.NoError(p, p.store.Pause(p.ctx, p.queue))
+	p.model.pausedFor = rapid.SampledFrom([]time.Duration{0, never}).Draw(p.T, "for")
+	require.NoError(p, p.store.Pause(p.ctx, p.queue, p.model.pausedFor))
 	p.model.known = true
 }
 

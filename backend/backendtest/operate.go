@@ -102,7 +102,9 @@ var operateTests = []test{
 			require.NoError(k, err)
 			require.Empty(k, results)
 		}
-		require.ErrorIs(k, k.Pause(k.ctx, "{q}"), backend.ErrRejected)
+		require.ErrorIs(k, k.Pause(k.ctx, "{q}", 0), backend.ErrRejected)
+		require.ErrorIs(k, k.Pause(k.ctx, "q", -1), backend.ErrRejected)
+		require.ErrorIs(k, k.Pause(k.ctx, "q", backend.MaxDelay+1), backend.ErrRejected)
 		require.ErrorIs(k, k.Resume(k.ctx, "{q}"), backend.ErrRejected)
 	}},
 	{"a verb takes one id twice", func(k *kit) {

@@ -353,6 +353,22 @@ var wakeTests = []test{
 		due := k.get("a").DueAt
 		require.WithinRange(k, reply.Now, due.Add(-2*time.Millisecond), due.Add(soon))
 	}},
+	{"a pause for a time wakes a waiter, which learns NextDue and leases in time", func(k *kit) {
+		w := k.waiter()
+		ended := w.wait()
+		settleDown()
+		require.NoError(k, k.Pause(k.ctx, "q", 300*time.Millisecond))
+		a := k.requireEnd(ended, "the queue was paused for a time")
+		require.NoError(k, a.err)
+		k.enqueueAll("a")
+		until := k.info().PausedUntil
+		reply := a.reply
+		for len(reply.Leases) == 0 {
+			require.False(k, reply.NextDue.IsZero())
+			reply = w.waitFor(reply.NextDue.Sub(reply.Now))
+		}
+		require.WithinRange(k, reply.Now, until.Add(-2*time.Millisecond), until.Add(soon))
+	}},
 	{"what makes a job wait wakes a waiter", func(k *kit) {
 		w := k.worker("w")
 		var held []backend.Lease
@@ -374,7 +390,7 @@ var wakeTests = []test{
 				act: func() { k.acted(k.Retry, "a", backend.StateWaiting) }},
 			{what: "unblocked by hand", prepare: func() { hold(); release(backend.OutcomeBlocked)() },
 				act: func() { k.acted(k.RunNow, "a", backend.StateWaiting) }},
-			{what: "resumed", prepare: func() { require.NoError(k, k.Pause(k.ctx, "q")); k.enqueueAll("a") },
+			{what: "resumed", prepare: func() { require.NoError(k, k.Pause(k.ctx, "q", 0)); k.enqueueAll("a") },
 				act: func() { require.NoError(k, k.Resume(k.ctx, "q")) }},
 			{what: "taken back", prepare: func() { k.enqueueAll("a"); w.leaseFor(1, 10*short) }, act: func() { k.expire(1) }},
 		} {

@@ -66,7 +66,7 @@ func (b *Backend) Queue(ctx context.Context, name string) (backend.QueueInfo, er
 func (q *queue) info() backend.QueueInfo {
 	info := backend.QueueInfo{
 		Name:      q.name,
-		Paused:    q.paused,
+		Paused:    q.isPaused(),
 		Shards:    1,
 		Completed: q.completed,
 		Failed:    q.failed,
@@ -76,6 +76,7 @@ func (q *queue) info() backend.QueueInfo {
 		Trimmed:   q.trimmed,
 		Counts:    make(map[backend.State]int64, len(backend.States)),
 	}
+	info.PausedUntil = instant(q.pausedUntil)
 	for _, state := range backend.States {
 		var n int
 		for _, l := range q.lists(state) {

@@ -31,7 +31,7 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 		q := b.queue(name)
 		q.reclaim(now)
 		q.tidy(now)
-		if q.paused {
+		if q.isPaused() {
 			reply.Paused = append(reply.Paused, name)
 		} else {
 			if !repeated {

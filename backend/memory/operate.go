@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -123,26 +124,43 @@ func (b *Backend) act(ctx context.Context, op, name string, ids []string,
 }
 
 // Pause stops the hand-out of a queue's jobs.
-func (b *Backend) Pause(ctx context.Context, name string) error {
-	return b.setPaused(ctx, "pause", name, true)
-}
-
-// Resume undoes Pause.
-func (b *Backend) Resume(ctx context.Context, name string) error {
-	return b.setPaused(ctx, "resume", name, false)
-}
-
-func (b *Backend) setPaused(ctx context.Context, op, name string, paused bool) error {
-	if err := backend.CheckQueue(name); err != nil {
-		return &backend.Error{Op: op, Queue: name, Err: err}
+func (b *Backend) Pause(ctx context.Context, name string, d time.Duration) error {
+	if err := backend.CheckPause(name, d); err != nil {
+		return &backend.Error{Op: "pause", Queue: name, Err: err}
 	}
-	if err := b.lock(ctx, op); err != nil {
+	if err := b.lock(ctx, "pause"); err != nil {
 		return err
 	}
 	defer b.mu.Unlock()
 	q := b.queue(name)
-	changed := q.paused != paused
-	q.paused = paused
-	q.tell(changed && !paused)
+	q.paused, q.pausedUntil = true, 0
+	if d > 0 {
+		q.pausedUntil = dueAt(b.now(), d)
+		q.ringOne() // who leases now knows when to come again
+	}
 	return nil
+}
+
+// Resume undoes Pause.
+func (b *Backend) Resume(ctx context.Context, name string) error {
+	if err := backend.CheckQueue(name); err != nil {
+		return &backend.Error{Op: "resume", Queue: name, Err: err}
+	}
+	if err := b.lock(ctx, "resume"); err != nil {
+		return err
+	}
+	defer b.mu.Unlock()
+	q := b.queue(name)
+	changed := q.paused
+	q.paused, q.pausedUntil = false, 0
+	q.tell(changed)
+	return nil
+}
+
+// isPaused reports whether the queue hands out nothing at present.
+func (q *queue) isPaused() bool {
+	if q.paused && q.pausedUntil != 0 && q.pausedUntil <= q.store.now() {
+		q.paused, q.pausedUntil = false, 0
+	}
+	return q.paused
 }

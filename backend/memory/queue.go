@@ -17,10 +17,12 @@ const tidyBound = backend.MaxBatch
 // queue holds the jobs of one queue: all by their id, and each in the list of
 // its state.
 type queue struct {
-	store  *Backend
-	name   string
-	paused bool
-	jobs   map[string]*job
+	store *Backend
+	name  string
+	// paused is as isPaused says; pausedUntil is 0 for a pause without an end.
+	paused      bool
+	pausedUntil int64
+	jobs        map[string]*job
 
 	// waiting has a list per priority, the highest first.
 	waiting   [priorities]list
@@ -189,11 +191,14 @@ func (q *queue) tidy(now int64) (forgotten int) {
 	return q.forget(now)
 }
 
-// next is when a scheduled job is due or a lease expires; 0 if there is neither.
-// Zero is the instant at which the clock of the leases began.
+// next is when a scheduled job is due, a lease expires or the pause ends; 0 if there is
+// none of them. Zero is the instant at which the clock of the leases began.
 func (q *queue) next(zero int64) int64 {
 	var next int64
-	if j := q.due.first(); j != nil {
+	if q.isPaused() {
+		next = q.pausedUntil
+	}
+	if j := q.due.first(); j != nil && (next == 0 || j.at < next) {
 		next = j.at
 	}
 	if j := q.running.front; j != nil {

@@ -26,11 +26,14 @@ func (q *queue) tell(news bool) {
 }
 
 // ring wakes one waiter. A paused queue is silent: Resume rings for all that
-// came up meanwhile.
+// came up meanwhile, or who knows when the pause is over leases then.
 func (q *queue) ring() {
-	if q.paused {
-		return
+	if !q.isPaused() {
+		q.ringOne()
 	}
+}
+
+func (q *queue) ringOne() {
 	first := q.waiters.Front()
 	if first == nil {
 		q.rung = true

@@ -217,7 +217,7 @@ func TestACallWhoseConnectionEndsIsRepeatedAtOnceWhereThatChangesNothing(t *test
 		},
 		"queues":  func() error { _, err := store.Queues(ctx); return err },
 		"workers": func() error { return ask(store) },
-		"pause":   func() error { return store.Pause(ctx, "other") },
+		"pause":   func() error { return store.Pause(ctx, "other", 0) },
 		"resume":  func() error { return store.Resume(ctx, "other") },
 		"check":   func() error { _, err := store.Check(ctx); return err },
 		"announce": func() error {

@@ -266,6 +266,23 @@ var counted = []backend.State{
 	backend.StateCompleted, backend.StateCancelled, backend.StateDead,
 }
 
+// notePause enters what one shard says of its pause: 1 for good, or until when. A queue is
+// paused as long as any of its shards is.
+func notePause(info *backend.QueueInfo, until int64) {
+	const forGood = 1
+	if until == 0 {
+		return
+	}
+	lasts := info.Paused && info.PausedUntil.IsZero() // for good
+	info.Paused = true
+	switch at := time.UnixMilli(until); {
+	case lasts || until == forGood:
+		info.PausedUntil = time.Time{}
+	case at.After(info.PausedUntil):
+		info.PausedUntil = at
+	}
+}
+
 func (b *Backend) describeQueues(ctx context.Context, op string, queues []*queue) ([]backend.QueueInfo, error) {
 	var calls []*call
 	for _, q := range queues {
@@ -292,7 +309,7 @@ func (b *Backend) describeQueues(ctx context.Context, op string, queues []*queue
 			if err != nil {
 				return nil, b.fail(op, q.name, err)
 			}
-			info.Paused = info.Paused || asInt(r[0]) == 1
+			notePause(info, asInt(r[0]))
 			if oldest := asInt(r[1]); oldest > 0 {
 				if at := time.UnixMilli(oldest); info.OldestWaiting.IsZero() || at.Before(info.OldestWaiting) {
 					info.OldestWaiting = at

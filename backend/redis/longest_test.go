@@ -37,7 +37,7 @@ func TestNoVerbHoldsUpTheServerForLong(t *testing.T) {
 	ctx := context.Background()
 	_, client := standalone(t, redistest.Options{Args: []string{"--slowlog-log-slower-than", "0", "--slowlog-max-len", "1000"}})
 	store := open(t, client, redis.Config{Timeout: 30 * time.Second})
-	require.NoError(t, store.Pause(ctx, "mail"))
+	require.NoError(t, store.Pause(ctx, "mail", 0))
 
 	// A third of 60,000 are deleted, the last of them are enqueued again, and large jobs follow.
 	const jobs, deleted, again, huge = 60_000, 20_000, 500, 24

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -121,19 +122,22 @@ func (b *Backend) RunNow(ctx context.Context, queueName string, ids []string) ([
 }
 
 // Pause implements backend.Operator.
-func (b *Backend) Pause(ctx context.Context, queueName string) error {
-	return b.setPaused(ctx, "pause", queueName, pauseScript)
+func (b *Backend) Pause(ctx context.Context, queueName string, d time.Duration) error {
+	if err := backend.CheckPause(queueName, d); err != nil {
+		return b.fail("pause", "", err)
+	}
+	return b.setPaused(ctx, "pause", queueName, pauseScript, millis(d))
 }
 
 // Resume implements backend.Operator.
 func (b *Backend) Resume(ctx context.Context, queueName string) error {
+	if err := backend.CheckQueue(queueName); err != nil {
+		return b.fail("resume", "", err)
+	}
 	return b.setPaused(ctx, "resume", queueName, resumeScript)
 }
 
-func (b *Backend) setPaused(ctx context.Context, op, queueName string, s *script) error {
-	if err := backend.CheckQueue(queueName); err != nil {
-		return b.fail(op, "", err)
-	}
+func (b *Backend) setPaused(ctx context.Context, op, queueName string, s *script, args ...any) error {
 	q, found, err := b.find(ctx, queueName)
 	if err == nil && !found {
 		_, err = b.enter(ctx, []string{queueName})
@@ -143,7 +147,8 @@ func (b *Backend) setPaused(ctx context.Context, op, queueName string, s *script
 	}
 	calls := make([]*call, len(q.tags))
 	for i, t := range q.tags {
-		calls[i] = t.call(s, "", 0)
+		calls[i] = t.call(s, "", len(args))
+		calls[i].add(args...)
 		t.doubt()
 	}
 	if err := b.run(ctx, calls...); err != nil {

@@ -27,7 +27,7 @@ func (b *Backend) Job(ctx context.Context, queue, id string) (backend.JobInfo, e
 // Queues implements backend.Inspector.
 func (b *Backend) Queues(ctx context.Context) (infos []backend.QueueInfo, err error) {
 	err = b.read(ctx, "queues", "", func(x executor) (err error) {
-		infos, err = queues(x, `ORDER BY name`)
+		infos, err = b.queues(x, `ORDER BY name`)
 		return err
 	})
 	return infos, err
@@ -51,7 +51,7 @@ func (b *Backend) QueueNames(ctx context.Context) (names []string, err error) {
 func (b *Backend) Queue(ctx context.Context, name string) (backend.QueueInfo, error) {
 	var info backend.QueueInfo
 	err := b.read(ctx, "queue", name, func(x executor) error {
-		infos, err := queues(x, `WHERE name = ?`, name)
+		infos, err := b.queues(x, `WHERE name = ?`, name)
 		if err != nil {
 			return err
 		}
@@ -64,16 +64,20 @@ func (b *Backend) Queue(ctx context.Context, name string) (backend.QueueInfo, er
 	return info, err
 }
 
-func queues(x executor, which string, args ...any) ([]backend.QueueInfo, error) {
+func (b *Backend) queues(x executor, which string, args ...any) ([]backend.QueueInfo, error) {
 	infos := []backend.QueueInfo{}
 	var ids []int64
-	err := each(x, `SELECT name, `+queueColumns+` FROM caddis_queue `+which, args, func(rows *sql.Rows) error {
+	now, err := b.readNow(x)
+	if err != nil {
+		return nil, err
+	}
+	err = each(x, `SELECT name, `+queueColumns+` FROM caddis_queue `+which, args, func(rows *sql.Rows) error {
 		var name string
 		var n numbers
 		if err := rows.Scan(append([]any{&name}, n.fields()...)...); err != nil {
 			return err
 		}
-		infos, ids = append(infos, n.info(name)), append(ids, n.id)
+		infos, ids = append(infos, n.info(name, now)), append(ids, n.id)
 		return nil
 	})
 	for i := 0; i < len(infos) && err == nil; i++ {

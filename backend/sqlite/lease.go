@@ -48,6 +48,7 @@ func (t *txn) lease(request *backend.LeaseRequest) (reply backend.LeaseReply, er
 		}
 		if q.paused {
 			reply.Paused = append(reply.Paused, name)
+			next = earlier(next, q.pausedUntil())
 		} else {
 			if !repeated {
 				n, err := h.from(q)

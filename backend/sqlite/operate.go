@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -136,26 +137,38 @@ func (t *txn) actOn(op string, q *queue, name, id string, verb func(q *queue, j 
 }
 
 // Pause implements backend.Operator.
-func (b *Backend) Pause(ctx context.Context, name string) error {
-	return b.setPaused(ctx, "pause", name, true)
-}
-
-// Resume implements backend.Operator.
-func (b *Backend) Resume(ctx context.Context, name string) error {
-	return b.setPaused(ctx, "resume", name, false)
-}
-
-func (b *Backend) setPaused(ctx context.Context, op, name string, paused bool) error {
-	if err := backend.CheckQueue(name); err != nil {
-		return &backend.Error{Op: op, Queue: name, Err: err}
+func (b *Backend) Pause(ctx context.Context, name string, d time.Duration) error {
+	if err := backend.CheckPause(name, d); err != nil {
+		return &backend.Error{Op: "pause", Queue: name, Err: err}
 	}
-	return b.write(ctx, op, name, 1, func(t *txn) error {
+	return b.write(ctx, "pause", name, 1, func(t *txn) error {
 		q, err := t.queue(name)
 		if err != nil {
 			return err
 		}
-		resumed := q.paused && !paused
-		q.setPaused(paused)
+		if d == 0 {
+			q.setPaused(forGood)
+			return nil
+		}
+		q.setPaused(0)
+		t.tell(q) // who leases now knows when to come again
+		q.setPaused(t.now + millis(d))
+		return nil
+	})
+}
+
+// Resume implements backend.Operator.
+func (b *Backend) Resume(ctx context.Context, name string) error {
+	if err := backend.CheckQueue(name); err != nil {
+		return &backend.Error{Op: "resume", Queue: name, Err: err}
+	}
+	return b.write(ctx, "resume", name, 1, func(t *txn) error {
+		q, err := t.queue(name)
+		if err != nil {
+			return err
+		}
+		resumed := q.paused
+		q.setPaused(0)
 		if resumed {
 			t.tell(q)
 		}

@@ -24,7 +24,11 @@ func (s state) public() backend.State { return backend.States[s] }
 
 func (s state) final() bool { return s >= completed }
 
-// numbers are those of a queue, in the order of queueColumns.
+// forGood is a pause without an end.
+const forGood = 1
+
+// numbers are those of a queue, in the order of queueColumns. paused is 0, forGood, or
+// until when.
 type numbers struct {
 	id, paused, front, back int64
 	// count is how many jobs are in each state, bytes what the finished ones weigh.
@@ -70,7 +74,7 @@ func (t *txn) find(name string) (*queue, error) {
 	if !found || err != nil {
 		return nil, err
 	}
-	q.saved, q.paused = q.numbers, q.numbers.paused != 0
+	q.saved, q.paused = q.numbers, q.numbers.pausedAt(t.now)
 	t.queues[name] = q
 	return q, nil
 }
@@ -88,12 +92,19 @@ func (t *txn) queue(name string) (*queue, error) {
 	return t.find(name)
 }
 
-func (q *queue) setPaused(paused bool) {
-	q.paused, q.numbers.paused = paused, 0
-	if paused {
-		q.numbers.paused = 1
+// pausedAt reports whether the queue is paused at an instant.
+func (n *numbers) pausedAt(now int64) bool { return n.paused == forGood || n.paused > now }
+
+// pausedUntil is when the pause ends by itself; 0 if it does not.
+func (n *numbers) pausedUntil() int64 {
+	if n.paused == forGood {
+		return 0
 	}
+	return n.paused
 }
+
+// setPaused pauses the queue, if until is not 0.
+func (q *queue) setPaused(until int64) { q.paused, q.numbers.paused = until != 0, until }
 
 // save writes the numbers of a queue if they have changed.
 func (q *queue) save() error {
@@ -114,13 +125,16 @@ func (q *queue) save() error {
 	return err
 }
 
-// info is what the numbers say to people.
-func (n *numbers) info(name string) backend.QueueInfo {
+// info is what the numbers say to people at an instant.
+func (n *numbers) info(name string, now int64) backend.QueueInfo {
 	info := backend.QueueInfo{
-		Name: name, Paused: n.paused != 0, Shards: 1,
+		Name: name, Paused: n.pausedAt(now), Shards: 1,
 		Counts:    make(map[backend.State]int64, states),
 		Completed: n.ever.completed, Failed: n.ever.failed, Cancelled: n.ever.cancelled,
 		Dead: n.ever.dead, Crashed: n.ever.crashed, Trimmed: n.ever.trimmed,
+	}
+	if info.Paused {
+		info.PausedUntil = instant(n.pausedUntil())
 	}
 	for s := range states {
 		info.Counts[s.public()] = n.count[s]

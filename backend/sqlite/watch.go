@@ -156,18 +156,22 @@ func (b *Backend) lookForWork(x executor, queues []string) error {
 	if err != nil {
 		return err
 	}
-	return each(x, `SELECT name, waiting > 0 AND NOT paused,
+	return each(x, `SELECT name, waiting > 0, paused,
 			(SELECT min(at) FROM caddis_job WHERE queue = caddis_queue.id AND state = 0),
 			(SELECT min(at) FROM caddis_job WHERE queue = caddis_queue.id AND state = 3)
 		FROM caddis_queue WHERE name IN (SELECT value FROM json_each(?))`, []any{list(queues)}, func(rows *sql.Rows) error {
 		var queue string
 		var work bool
+		var n numbers
 		var due, expiry sql.NullInt64
-		if err := rows.Scan(&queue, &work, &due, &expiry); err != nil {
+		if err := rows.Scan(&queue, &work, &n.paused, &due, &expiry); err != nil {
 			return err
 		}
-		next := earlier(due.Int64, expiry.Int64)
-		b.hub.heard(queue, work || next != 0 && next <= now, due.Int64)
+		next, come := earlier(due.Int64, expiry.Int64), due.Int64
+		if n.pausedAt(now) {
+			work, come = false, earlier(come, n.pausedUntil())
+		}
+		b.hub.heard(queue, work || next != 0 && next <= now, come)
 		return nil
 	})
 }

@@ -109,7 +109,7 @@ func TestAnOperatorsVerbThatIsCutMayBeRepeated(t *testing.T) {
 		{"run_now", act(store.RunNow), []backend.State{backend.StateWaiting}, nil, 1},
 		{"cancel", act(store.Cancel), []backend.State{backend.StateCancelled}, nil, 2},
 		{"retry", act(store.Retry), []backend.State{backend.StateWaiting}, backend.ErrState, 1},
-		{"pause", onQueue(store.Pause), []backend.State{backend.StateWaiting}, nil, 2},
+		{"pause", func() error { return store.Pause(ctx, queue, time.Hour) }, []backend.State{backend.StateWaiting}, nil, 2},
 		{"resume", onQueue(store.Resume), []backend.State{backend.StateWaiting}, nil, 2},
 		{"job", func() error { _, err := store.Job(ctx, queue, "a"); return err }, []backend.State{backend.StateWaiting}, nil, 2},
 		{"jobs", func() error {

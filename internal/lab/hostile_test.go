@@ -117,7 +117,7 @@ func TestAKeyOfAWrongTypeEndsInAnErrorAndCuresWhenItIsRemoved(t *testing.T) {
 				"retry":  func() error { _, err := store.Retry(ctx, "q", []string{"a", "b"}); return err },
 				"run":    func() error { _, err := store.RunNow(ctx, "q", []string{"b"}); return err },
 				"delete": func() error { _, err := store.Delete(ctx, "q", []string{"b"}); return err },
-				"pause":  func() error { return store.Pause(ctx, "q") },
+				"pause":  func() error { return store.Pause(ctx, "q", 0) },
 				"resume": func() error { return store.Resume(ctx, "q") },
 			}
 			for _, state := range backend.States {

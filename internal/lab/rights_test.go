@@ -205,9 +205,9 @@ func TestProducersAndOperatorsWorkWithExactlyTheDocumentedRights(t *testing.T) {
 			"run now":            func() error { _, err := store.RunNow(ctx, q, []string{"scheduled"}); return err },
 			"delete":             func() error { _, err := store.Delete(ctx, q, []string{"deleted"}); return err },
 			"retry":              func() error { _, err := store.Retry(ctx, q, []string{"dead"}); return err },
-			"pause":              func() error { return store.Pause(ctx, q) },
+			"pause":              func() error { return store.Pause(ctx, q, 0) },
 			"resume":             func() error { return store.Resume(ctx, q) },
-			"pause of a new one": func() error { return store.Pause(ctx, "new") },
+			"pause of a new one": func() error { return store.Pause(ctx, "new", 0) },
 		} {
 			require.NoError(t, call(), what)
 		}

@@ -2,7 +2,7 @@
 -- leases and moved due jobs.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell last
--- USES     base clock
+-- USES     base clock paused
 -- ARGV     token, process, number, part, max, duration in ms, retention, blocked keys to list,
 --          count ("1": say exactly how many are left), how many of max are leased ahead, proof (see grace), then the keys
 --          to unblock
@@ -21,7 +21,7 @@ local max, duration = tonumber(ARGV[5]), tonumber(ARGV[6])
 RETENTION = ARGV[7]
 
 local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts', 'common', 'bulky')
-local paused, ghosts = meta[1], tonumber(meta[4] or 0)
+local paused, ghosts = pausedfrom(meta[1]), tonumber(meta[4] or 0)
 local last = call('GET', LAST)
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
 local due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
@@ -41,6 +41,7 @@ local want = (repeated or overtaken) and 0 or max
 local reported -- the progress of jobs that are handed out once more
 local grace = 0
 call('HDEL', RUNNING, '') -- of a wrong type it ends the script here; and as a full store allows it, it allows all that follows
+if meta[1] and not paused then call('HDEL', META, 'paused') end
 
 if repeated then
   -- USES history
@@ -230,6 +231,7 @@ if moreblocked then left = math.max(1, left) end
 
 local soon = 0
 if due then soon = math.floor(due / 8) end
+if paused and paused ~= '1' and (soon == 0 or tonumber(paused) < soon) then soon = tonumber(paused) end
 if head then
   local reclaims = math.max(tonumber(head), grace)
   if soon == 0 or reclaims < soon then soon = reclaims end

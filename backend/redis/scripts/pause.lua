@@ -1,9 +1,12 @@
 -- pause stops the hand-out of a queue's jobs.
 --
 -- KEYS     meta bell
--- ARGV     none
+-- USES     base clock bell
+-- ARGV     for how long in ms, 0 for good
 -- RETURNS  nothing
 -- COST     O(1)
-redis.call('HSET', META, 'paused', 1)
-redis.call('HDEL', META, 'common')
-redis.call('DEL', BELL)
+local duration = tonumber(ARGV[1])
+call('HSET', META, 'paused', duration > 0 and string.format('%d', now + duration) or '1')
+call('HDEL', META, 'common')
+call('DEL', BELL)
+if duration > 0 then ring() end -- who leases now knows when to come again

@@ -1,9 +1,9 @@
 -- queue reads the counts of a queue.
 --
 -- KEYS     jobs waiting scheduled leases blocked completed cancelled dead ghosts meta
--- USES     base clock
+-- USES     base clock paused
 -- ARGV     none
--- RETURNS  paused, oldest waiting (ms, 0 for none), then the number of jobs
+-- RETURNS  paused (1 for good, or until when), oldest waiting (ms, 0 for none), then the number of jobs
 --          scheduled, waiting, blocked, running, completed, cancelled, dead,
 --          then ever completed, failed, cancelled, dead, crashed, trimmed
 -- COST     O(1)
@@ -33,7 +33,7 @@ for level = 0, 4 do
 end
 if due > 0 then look(call('ZRANGE', SCHEDULED, 0, 0)[1]) end
 return {
-  meta[1] and 1 or 0, oldest,
+  tonumber(pausedfrom(meta[1]) or 0), oldest,
   call('ZCARD', SCHEDULED) - due, waiting, call('ZCARD', BLOCKED), call('ZCARD', LEASES),
   call('ZCARD', COMPLETED), call('ZCARD', CANCELLED), call('ZCARD', DEAD),
   tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0),

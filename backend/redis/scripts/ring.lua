@@ -4,7 +4,7 @@
 -- ARGV     none
 -- RETURNS  nothing
 -- COST     O(1)
-if redis.call('HGET', META, 'paused') then return end
+if redis.call('HGET', META, 'paused') == '1' then return end -- where a pause has an end, somebody is to know of it
 local any = redis.call('EXISTS', SCHEDULED) > 0
 for level = 0, 4 do any = any or redis.call('LLEN', W[level]) > 0 end
 if any and redis.call('LLEN', BELL) == 0 then redis.call('RPUSH', BELL, 1) end

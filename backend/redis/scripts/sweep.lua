@@ -1,10 +1,10 @@
 -- sweep does the housekeeping of a queue: expired leases, due jobs, retention.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell
--- USES     base clock bell waiting promote history final grace reclaim
+-- USES     base clock paused bell waiting promote history final grace reclaim
 -- ARGV     duration in ms, retention, proof (see grace), then keys
 -- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait, in how many ms the next lease
---          expires and in how many that happens or a job is due (-1: there is neither),
+--          expires and in how many that happens, a job is due or a pause ends (-1: there is none of them),
 --          how often schedules have changed
 -- COST     O(what it finds), at most 1000 of each, and O(keys)
 local duration = tonumber(ARGV[1])
@@ -37,8 +37,9 @@ for i = 4, #ARGV do
 end
 
 -- Who was to be woken may have vanished, with the bell or with what it knew to be due.
+local paused = pausedfrom(meta[1])
 local due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
-if not meta[1] and (due or call('EXISTS', W[0], W[1], W[2], W[3], W[4]) > 0) then ring() end
+if paused ~= '1' and (due or call('EXISTS', W[0], W[1], W[2], W[3], W[4]) > 0) then ring() end
 
 local expires, soon = -1, -1
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
@@ -48,6 +49,10 @@ if head then
 end
 if due then
   local wait = math.max(0, math.floor(due / 8) - now)
+  if soon < 0 or wait < soon then soon = wait end
+end
+if paused and paused ~= '1' then
+  local wait = tonumber(paused) - now
   if soon < 0 or wait < soon then soon = wait end
 end
 return { reclaimed, trimmed, more, keys, expires, soon, tonumber(meta[4] or 0) }

@@ -3,6 +3,7 @@
 CREATE TABLE caddis_queue (
 	id      INTEGER PRIMARY KEY,
 	name    TEXT NOT NULL UNIQUE,
+	-- 1 for good, or until when.
 	paused  INTEGER NOT NULL DEFAULT 0,
 	-- The ranks given out last at either end of its lines.
 	front   INTEGER NOT NULL DEFAULT 0,
