@@ -80,7 +80,7 @@ func New(config Config) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := jobs.NewClient(config.Backend, jobs.ClientConfig{Registry: config.Registry})
+	client, err := jobs.NewClient(config.Backend, jobs.ClientConfig{Registry: config.Registry, Events: config.Events()})
 	if err != nil {
 		return nil, err
 	}

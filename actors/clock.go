@@ -23,6 +23,7 @@ import (
 type clock struct {
 	config *Config
 	queues *served
+	news   *news
 	line   *line
 	clock  *storeClock
 	post   *post
@@ -101,7 +102,7 @@ func (*ticked) IgnoreDeadLetterLogging()           {}
 
 func newClock(t *tree) *clock {
 	return &clock{
-		config: &t.config, queues: t.queues, line: t.line, clock: t.clock, post: t.post, log: t.log,
+		config: &t.config, queues: t.queues, news: t.news, line: t.line, clock: t.clock, post: t.post, log: t.log,
 		schedules: map[scheduleKey]*timed{}, declared: !t.config.Registry.HasSchedules(),
 	}
 }
@@ -373,9 +374,23 @@ func (k *clock) ticked(c actor.Context, m *ticked) {
 			s.after = now.Add(k.config.Lease / 3) // or sooner, when its job has ended here
 		default:
 			k.schedules[key] = k.take(s, result.Schedule)
+			k.tell(&m.ticks[i], result)
 			k.log.Debug("a schedule was due", "schedule", s.Name, "queue", s.Queue, "at", m.ticks[i].At, "outcome", result.Outcome.String())
 		}
 	}
+}
+
+// tell tells of the job that a tick has enqueued.
+func (k *clock) tell(tick *backend.Tick, result *backend.TickResult) {
+	if result.Outcome != backend.TickEnqueued || tick.Job == nil {
+		return
+	}
+	job, state := tick.Job.Job, backend.StateWaiting
+	job.ID, job.Queue = result.Schedule.LastJob, tick.Queue
+	if tick.Job.Delay > 0 || tick.Job.At.After(k.clock.now()) {
+		state = backend.StateScheduled
+	}
+	k.news.tell(jobs.Enqueued(&job, state, k.clock.now()))
 }
 
 // later tries a schedule again when some time has passed.

@@ -72,11 +72,13 @@ type Config struct {
 	// Logger gets what the worker has to say; slog.Default() by default.
 	// Payloads are never logged.
 	Logger *slog.Logger
-	// OnSettled is told of every job that this worker had, once the store has confirmed
-	// what became of it; nil by default. It is called by one goroutine at a time, in
-	// order, and holds up no job: of one that is too slow for 1,000 commits in a row the
-	// rest is not told. A panic is logged.
-	OnSettled func(jobs.Settled)
+	// OnEvent is told what happens here: to jobs that are enqueued by this System and its
+	// handlers, to those that this worker runs (once the store has confirmed what became
+	// of them), and to the worker; nil by default. It is called by one goroutine at a
+	// time, in order, and holds up nothing: it is told later, and where more than
+	// jobs.MaxEvents wait the newest are dropped, which Status and Report count. A panic
+	// is logged and changes nothing for the job.
+	OnEvent func(jobs.Event)
 	// Name is the supervisor's name in its actor system, unique there; "caddis"
 	// by default.
 	Name string
@@ -84,6 +86,8 @@ type Config struct {
 	// is nil. Spawn ignores it.
 	ActorSystem *actor.ActorSystem
 
+	// events hands events to OnEvent; nil without one.
+	events *jobs.Events
 	// retry is the pause between calls to a store that does not answer.
 	retry jobs.Exponential
 }
@@ -93,6 +97,9 @@ type Config struct {
 func (c Config) Fill() (Config, error) {
 	if len(c.Queues) == 0 {
 		c.Queues = defaultQueues(c.Registry)
+	}
+	if c.events == nil {
+		c.events = jobs.NewEvents(c.OnEvent)
 	}
 	if c.Choice == nil {
 		c.Choice = Strict()
@@ -162,6 +169,10 @@ func (c Config) Fill() (Config, error) {
 	}
 	return c, nil
 }
+
+// Events hands events to OnEvent, for clients beside the worker; nil without a hook. It
+// is there once the config is filled.
+func (c *Config) Events() *jobs.Events { return c.events }
 
 func defaultQueues(registry *jobs.Registry) []string {
 	queues := []string{jobs.DefaultQueue}

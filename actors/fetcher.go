@@ -32,6 +32,7 @@ type fetcher struct {
 	worker  string
 	queues  *served
 	chooser *chooser
+	news    *news
 	line    *line
 	ledger  *ledger
 	roster  *roster
@@ -93,7 +94,7 @@ func newFetcher(t *tree) *fetcher {
 	open := t.queues.open()
 	return &fetcher{
 		config: &t.config, worker: t.worker, queues: t.queues, open: open,
-		chooser: newChooser(&t.config, t.outside, t.log), line: t.line, ledger: t.ledger, roster: t.roster, clock: t.clock,
+		chooser: newChooser(&t.config, t.outside, t.log), news: t.news, line: t.line, ledger: t.ledger, roster: t.roster, clock: t.clock,
 		life: t.life, post: t.post, settler: t.settler,
 		relay: relay{dispatcher: t.dispatch}, lookout: newLookout(t.line, open),
 	}
@@ -297,6 +298,9 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 	f.token, f.unblocking = "", nil
 	f.clock.set(m.reply.Now)
 	f.chooser.leased(m.reply.Leases)
+	if n := m.reply.Reclaimed; n > 0 {
+		f.news.tell(jobs.Event{Type: jobs.EventRecovered, Jobs: n})
+	}
 	f.assign(c, m.reply.Leases)
 
 	f.empty = !m.reply.More && len(f.unblock) == 0 && !f.outdated

@@ -72,11 +72,13 @@ func (t *tree) conclude(crash error, reason string, limit time.Duration) {
 		}
 		deadline := time.Now().Add(limit)
 		t.life.setState(state)
+		t.news.tell(jobs.Event{Type: jobs.EventWorkerStopped, Err: crash})
 		t.news.flush(limit)
 		stuck, now := t.outside.await(time.Until(deadline)), time.Now()
 		report := &Stopped{Report{
 			Worker: t.worker, State: state, Reason: reason, Err: crash, Stuck: stuck, Gates: t.gates.statuses(),
-			StartedAt: t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.life.stopBegan.Load())),
+			EventsDropped: t.config.events.Dropped(),
+			StartedAt:     t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.life.stopBegan.Load())),
 		}}
 		t.ledger.sum(&report.Report)
 		t.outcome = report

@@ -33,6 +33,7 @@ type keeper struct {
 	fetcher *actor.PID
 	ticker  *actor.PID
 	queues  *served
+	news    *news
 
 	leases, progress batches[*run]
 	house            house
@@ -91,7 +92,7 @@ func newKeeper(t *tree) *keeper {
 		house:  house{all: true},
 		config: &t.config, worker: t.worker, started: t.started, status: t.status, line: t.line, ledger: t.ledger,
 		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher, ticker: t.ticker,
-		queues: t.queues,
+		queues: t.queues, news: t.news,
 		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
 		progress: batches[*run]{count: renewCount, bytes: progressBytes,
 			weigh: func(r *run) int { return lease + len(r.newestProgress()) }},

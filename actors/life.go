@@ -2,7 +2,6 @@ package actors
 
 import (
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -49,10 +48,10 @@ func (l *life) setState(to State) {
 	if from == to {
 		return
 	}
-	l.news.tell("a subscriber to the worker's state", func() {
+	l.news.changed(from, to, func() {
 		l.log.Debug("worker changes its state", "worker", l.worker, "from", string(from), "to", string(to))
 		l.door.system.EventStream.Publish(&StateChanged{PID: l.door.pid, Worker: l.worker, From: from, To: to})
-	}, math.MaxInt)
+	})
 }
 
 // untilEnd is how much time a stop has left.

@@ -78,6 +78,9 @@ type Status struct {
 	// Stuck names those whose code does not return although its time is up: the job
 	// store with the call, the supervision strategy, a subscriber.
 	Stuck []string `json:"stuck,omitempty"`
+	// EventsDropped counts the events that Config.OnEvent was not told of, as it is too
+	// slow.
+	EventsDropped uint64 `json:"events_dropped,omitempty"`
 	// Gates says how each of Config.Gates is.
 	Gates []GateStatus `json:"gates,omitempty"`
 	// LastProgress is when the actors last went round, which they do every third

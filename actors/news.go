@@ -7,7 +7,6 @@ import (
 	"math"
 	"path"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
@@ -15,46 +14,40 @@ import (
 )
 
 // news tells the world what happens in the worker: the log, of jobs that die or panic,
-// and those who have asked, of every change of state and every settlement. They are
-// called one after the other in a goroutine of their own, which no actor waits for.
+// and those who have asked, of every change of state, and of every event. They are
+// called one after the other in goroutines of their own, which no actor waits for.
 type news struct {
 	log     *slog.Logger
 	worker  string
 	outside *outside
-	settled func(jobs.Settled)
-	events  series
+	clock   *storeClock
+	events  *jobs.Events // nil without a hook
+	states  series
 
 	// lines are those of the log, by what happened and to which kind of job; the
 	// settler's.
-	lines map[string]*rarely
-	// missed counts the settlements that a hook that is too slow was not told of.
-	missed atomic.Int64
-	faults rarely
+	lines         map[string]*rarely
+	faults, drops rarely
 }
 
 const (
 	// newsTime is how long one call may take until it counts as stuck.
 	newsTime = 10 * time.Second
-	// newsLimit bounds the batches of settlements that wait to be told.
-	newsLimit = 1000
 	// newsText bounds an error in the log, in bytes.
 	newsText = 500
 )
 
-func newNews(config *Config, worker string, o *outside, d *dispatcher) *news {
-	return &news{
-		log: config.Logger, worker: worker, outside: o, settled: config.OnSettled,
-		events: series{dispatch: d}, lines: map[string]*rarely{},
+func newNews(config *Config, worker string, o *outside, d *dispatcher, clock *storeClock) *news {
+	n := &news{
+		log: config.Logger, worker: worker, outside: o, clock: clock, events: config.events,
+		states: series{dispatch: d}, lines: map[string]*rarely{},
 	}
+	n.events.Around(func(call func()) { n.visit("the hook OnEvent", call) })
+	return n
 }
 
-// tell calls f, which is code of others, some time.
-func (n *news) tell(whose string, f func(), limit int) bool {
-	return n.events.add(func() { n.call(whose, f) }, limit)
-}
-
-// call calls f, and logs its panic.
-func (n *news) call(whose string, f func()) {
+// visit calls f, which is code of others.
+func (n *news) visit(whose string, f func()) {
 	fault := n.outside.run(whose, newsTime, f)
 	if fault == nil {
 		return
@@ -64,19 +57,59 @@ func (n *news) call(whose string, f func()) {
 	}
 }
 
+// tell tells the hook of events of this worker.
+func (n *news) tell(events ...jobs.Event) {
+	if n.events == nil || len(events) == 0 {
+		return
+	}
+	now := n.clock.now()
+	for i := range events {
+		events[i].At, events[i].Worker = now, n.worker
+	}
+	if n.events.Tell(events...) == 0 {
+		return
+	}
+	if _, ok := n.drops.may(time.Now()); ok {
+		n.log.Warn("the hook OnEvent is too slow and is not told of everything", "dropped", n.events.Dropped())
+	}
+}
+
+// changed tells of a change of state.
+func (n *news) changed(from, to State, f func()) {
+	n.states.add(func() { n.visit("a subscriber to the worker's state", f) }, math.MaxInt)
+	switch {
+	case to == StateRunning && from == StateQuiet:
+		n.tell(jobs.Event{Type: jobs.EventWorkerResumed})
+	case to == StateRunning:
+		n.tell(jobs.Event{Type: jobs.EventWorkerStarted})
+	case to == StateQuiet:
+		n.tell(jobs.Event{Type: jobs.EventWorkerQuiet})
+	}
+}
+
+// started tells that the handler of a run is about to be called.
+func (n *news) started(r *run) {
+	if n.events != nil {
+		info := r.info(n.worker)
+		n.tell(jobs.Event{Type: jobs.EventStarted, Job: &info, Jobs: 1})
+	}
+}
+
 // flush waits until all that was to be told has been, for limit at most.
 func (n *news) flush(limit time.Duration) {
+	deadline := time.Now().Add(limit)
 	told := make(chan struct{})
-	n.events.add(func() { close(told) }, math.MaxInt)
+	n.states.add(func() { close(told) }, math.MaxInt)
 	select {
 	case <-told:
 	case <-time.After(limit):
 	}
+	n.events.Flush(time.Until(deadline))
 }
 
 // ended tells of runs that the store has answered for.
 func (n *news) ended(runs []*run, results []backend.SettleResult) {
-	var all []jobs.Settled
+	var all []jobs.Event
 	for i, r := range runs {
 		result := &results[i]
 		switch {
@@ -91,29 +124,11 @@ func (n *news) ended(runs []*run, results []backend.SettleResult) {
 		case r.settlement.Outcome == backend.OutcomeDead:
 			n.write(slog.LevelWarn, "a job is dead", r, "error", bounded(r.reason()))
 		}
-		if n.settled != nil {
-			all = append(all, r.asSettled(n.worker, result.State))
+		if n.events != nil {
+			all = append(all, r.event(n.worker, result.State))
 		}
 	}
-	if len(all) == 0 {
-		return
-	}
-	left := all
-	told := n.events.add(func() {
-		for len(left) > 0 { // one that panics on a job is told of the others all the same
-			n.call("the hook OnSettled", func() {
-				for len(left) > 0 {
-					next := left[0]
-					left = left[1:]
-					n.settled(next)
-				}
-			})
-		}
-	}, newsLimit)
-	if !told {
-		missed := n.missed.Add(int64(len(all)))
-		n.write(slog.LevelWarn, "the hook OnSettled is too slow and is not told of everything", nil, "settlements", missed)
-	}
+	n.tell(all...)
 }
 
 // write writes a line about a run, not too often.
@@ -150,19 +165,21 @@ func (r *run) info(worker string) jobs.Info {
 		ID: job.ID, Kind: job.Kind, Queue: job.Queue, Priority: job.Priority,
 		Attempt: r.lease.Attempt(), Crashes: r.lease.Crashes, Snoozes: r.lease.History.Snoozes,
 		EnqueuedAt: job.EnqueuedAt, DueAt: job.DueAt, Deadline: job.Deadline,
-		Tags: job.Tags, Headers: job.Headers, Failures: r.lease.History.Failures, Worker: worker,
+		MaxAttempts: job.MaxAttempts, Tags: job.Tags, Headers: job.Headers, Failures: r.lease.History.Failures, Worker: worker,
 	}
 }
 
-func (r *run) asSettled(worker string, state backend.State) jobs.Settled {
-	s := jobs.Settled{Info: r.info(worker), Outcome: r.settlement.Outcome}
+// event is what became of the run, as the store has confirmed it.
+func (r *run) event(worker string, state backend.State) jobs.Event {
+	info := r.info(worker)
+	e := jobs.Event{Type: jobs.EventOf(r.settlement.Outcome), Job: &info, Jobs: 1}
 	if r.ending != endingAbandoned {
-		s.Err, s.Took = r.result.Err, r.result.Took
+		e.Err, e.Took = r.result.Err, r.result.Took
 	}
 	if state == backend.StateCancelled {
-		s.Outcome = backend.OutcomeCancelled
+		e.Type = jobs.EventCancelled
 	}
-	return s
+	return e
 }
 
 // reason is the last failure in the history that the settlement has.

@@ -124,9 +124,9 @@ func TestWhoeverBlocksTheReportComesInTimeAndNamesHim(t *testing.T) {
 				actors.Subscribe(r.system, actors.DefaultName, func(actors.StateChanged) { <-gate })
 				return nil
 			}},
-		"the hook": {who: "the hook OnSettled", handler: noop, most: grace,
+		"the hook": {who: "the hook OnEvent", handler: noop, most: grace,
 			block: func(_ *rig, gate chan struct{}) []func(*actors.Config) {
-				return []func(*actors.Config){func(c *actors.Config) { c.OnSettled = func(jobs.Settled) { <-gate } }}
+				return []func(*actors.Config){func(c *actors.Config) { c.OnEvent = func(jobs.Event) { <-gate } }}
 			}},
 		"the making of a waiter": {who: "the job store, wait", handler: noop, most: grace,
 			block: func(r *rig, gate chan struct{}) []func(*actors.Config) {

@@ -80,6 +80,9 @@ type Report struct {
 	StartedAt time.Time     `json:"started_at"`
 	StoppedAt time.Time     `json:"stopped_at"`
 	StopTook  time.Duration `json:"stop_took"`
+	// EventsDropped counts the events that Config.OnEvent was not told of, as it is too
+	// slow.
+	EventsDropped uint64 `json:"events_dropped,omitempty"`
 	// Gates says how each of Config.Gates was at the end.
 	Gates []GateStatus `json:"gates,omitempty"`
 	// Stuck names those whose code had not returned when the worker ended: the job

@@ -103,6 +103,7 @@ type workshop struct {
 	clock    *storeClock
 	now      func() time.Time // the clock's
 	life     *life
+	news     *news
 	bell     *progressBell
 	// context is the parent of all handlers' contexts. It carries values and is never
 	// cancelled.
@@ -144,6 +145,7 @@ func (r *run) execute(w *workshop, returned func()) {
 		limit = time.AfterFunc(d, func() { cancel(work.TimeoutCause()) })
 	}
 	r.started.Store(true)
+	w.news.started(r)
 	work.Do(ctx, w.now, func(result jobs.Result) {
 		if limit != nil {
 			limit.Stop()

@@ -63,7 +63,7 @@ func plant(system *actor.ActorSystem, config Config, worker string) *tree {
 	t.log = guarded(config.Logger, t.outside)
 	t.config.Logger = t.log
 	t.line = newLine(&t.config, t.outside, t.dispatch)
-	t.news = newNews(&t.config, worker, t.outside, t.dispatch)
+	t.news = newNews(&t.config, worker, t.outside, t.dispatch, t.clock)
 	t.life = &life{worker: worker, door: t.door, log: t.log, news: t.news}
 	t.life.begin(t.started)
 	t.post = &post{root: system.Root, line: t.line}
@@ -92,6 +92,7 @@ func (t *tree) status() Status {
 		BackendError: t.line.outage.text(), Counts: t.ledger.snapshot(),
 	}
 	t.life.fill(&s)
+	s.EventsDropped = t.config.events.Dropped()
 	s.Gates = t.gates.statuses()
 	s.Stuck, s.StuckCalls = t.outside.overdue(time.Now())
 	return s

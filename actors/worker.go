@@ -25,7 +25,7 @@ func Spawn(system *actor.ActorSystem, config Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := jobs.NewClient(config.Backend, jobs.ClientConfig{Registry: config.Registry})
+	client, err := jobs.NewClient(config.Backend, jobs.ClientConfig{Registry: config.Registry, Events: config.events})
 	if err != nil {
 		return nil, err
 	}

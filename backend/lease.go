@@ -42,6 +42,8 @@ type LeaseReply struct {
 	Blocked []string
 	// Paused lists the queues of the request that are paused.
 	Paused []string
+	// Reclaimed counts the expired leases that were returned to their queues.
+	Reclaimed int
 }
 
 // Lease is the right to run a job until an instant.

@@ -3,6 +3,7 @@ package examples_test
 import (
 	"context"
 	"errors"
+	"log"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/actors/load"
+	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -49,6 +51,64 @@ func closeGates(config *caddis.Config, free func() int) {
 			return nil
 		},
 	}}
+}
+
+func countEvents(config *caddis.Config, events counter) {
+	config.OnEvent = func(e jobs.Event) {
+		events.WithLabelValues(string(e.Type)).Inc()
+		if e.Type == jobs.EventDied {
+			log.Print("dead: ", e.Job, " after ", e.Took, ": ", e.Err)
+		}
+	}
+}
+
+// counter is like one of Prometheus.
+type counter map[string]*count
+
+type count struct{ n int }
+
+func (c *count) Inc() { c.n++ }
+
+func (c counter) WithLabelValues(label string) *count {
+	if c[label] == nil {
+		c[label] = &count{}
+	}
+	return c[label]
+}
+
+var errHolidays = errors.New("nobody reads mail now")
+
+func vetoMail(holidays func() bool) *jobs.Registry {
+	registry := jobs.NewRegistry(jobs.WithEnqueueMiddleware(jobs.VetoIf(
+		func(ctx context.Context, job *backend.NewJob) error {
+			if job.Queue == "mail" && holidays() {
+				return errHolidays
+			}
+			return nil
+		})))
+	return registry
+}
+
+func TestTheCodeAboutEventsWorks(t *testing.T) {
+	t.Parallel()
+	registry := vetoMail(func() bool { return true })
+	jobs.Handle(registry, func(context.Context, *jobs.Job[Report]) error { return nil })
+	config := caddis.Config{Registry: registry}
+	events := counter{}
+	countEvents(&config, events)
+	system, err := caddis.New(config)
+	require.NoError(t, err)
+	_, err = system.Client().Enqueue(t.Context(), Report{}, jobs.Queue("mail"))
+	require.ErrorIs(t, err, jobs.ErrVetoed)
+	require.ErrorIs(t, err, errHolidays)
+	_, err = system.Client().Enqueue(t.Context(), Report{})
+	require.NoError(t, err)
+	require.NoError(t, system.Start(t.Context()))
+	require.Eventually(t, func() bool { return system.Status().Counts.Completed == 1 }, 20*time.Second, time.Millisecond)
+	require.NoError(t, stop(t.Context(), system))
+	for _, event := range []jobs.EventType{jobs.EventEnqueued, jobs.EventStarted, jobs.EventCompleted, jobs.EventWorkerStarted, jobs.EventWorkerStopped} {
+		require.Equal(t, 1, events.WithLabelValues(string(event)).n, event)
+	}
 }
 
 func TestTheCodeAboutQueuesWorks(t *testing.T) {

@@ -19,6 +19,7 @@ type Client struct {
 	backend  backend.Backend
 	registry *Registry
 	enqueue  EnqueueFunc
+	events   *Events // nil without a hook
 	// plain is set if no middleware could enqueue a job twice, or change its id.
 	plain bool
 }
@@ -31,6 +32,14 @@ type ClientConfig struct {
 	// [Queue]. nil is an empty one: jobs go to [DefaultQueue] unless they say
 	// otherwise, encoded as JSON.
 	Registry *Registry
+	// OnEvent is told of each job that this client enqueues: EventEnqueued and
+	// EventScheduled; nil by default. It is called by one goroutine at a time, in order,
+	// and no enqueue waits for it: what it is too slow for is dropped, beyond
+	// [MaxEvents]. A panic is logged. Of enqueues in a transaction, which may be rolled
+	// back, it is not told. The client of a caddis.System takes the hook of its Config.
+	OnEvent func(Event)
+	// Events, if it is not nil, is told in place of OnEvent.
+	Events *Events
 }
 
 // NewClient makes a client of a backend. It does no I/O.
@@ -42,7 +51,12 @@ func NewClient(b backend.Backend, config ClientConfig) (*Client, error) {
 	if r == nil {
 		r = NewRegistry()
 	}
+	events := config.Events
+	if events == nil {
+		events = NewEvents(config.OnEvent)
+	}
 	return &Client{
+		events:  events,
 		backend: b, registry: r, plain: len(r.enqueue) == 0, enqueue: chainEnqueue(r.enqueue, b.Enqueue),
 	}, nil
 }
@@ -181,6 +195,7 @@ func (c *Client) store(ctx context.Context, batch []backend.NewJob) ([]Receipt, 
 	want := len(batch)
 	receipts, err := c.enqueue(ctx, batch)
 	if len(receipts) == want {
+		c.tell(batch, receipts)
 		if err != nil {
 			return receipts, err
 		}
@@ -201,6 +216,22 @@ func (c *Client) store(ctx context.Context, batch []backend.NewJob) ([]Receipt, 
 		receipts[i] = Receipt{Queue: batch[i].Queue, ID: batch[i].ID, Err: err}
 	}
 	return receipts, err
+}
+
+// tell tells the hook of the jobs that are stored now.
+func (c *Client) tell(batch []backend.NewJob, receipts []Receipt) {
+	if c.events == nil {
+		return
+	}
+	events, now := make([]Event, 0, len(batch)), time.Now()
+	for i := range receipts {
+		if r := &receipts[i]; r.Err == nil && !r.Existing && r.State != "" {
+			job := batch[i].Job
+			job.ID, job.Queue = r.ID, r.Queue
+			events = append(events, Enqueued(&job, r.State, now))
+		}
+	}
+	c.events.Tell(events...)
 }
 
 // refuseFinished makes an error of a receipt for a job that will never run.

@@ -10,8 +10,8 @@ import (
 type EnqueueFunc func(ctx context.Context, jobs []backend.NewJob) ([]Receipt, error)
 
 // EnqueueMiddleware goes around each enqueue, of one job or of many. It may
-// change the jobs, refuse them by an error, and look at the receipts. Payloads
-// are encoded already.
+// change the jobs, refuse them by an error, best by one of [Veto], and look at the
+// receipts; [VetoIf] refuses single ones. Payloads are encoded already.
 type EnqueueMiddleware func(next EnqueueFunc) EnqueueFunc
 
 // RunFunc runs a job and returns what its handler returned.

@@ -42,6 +42,7 @@ func (c *Client) within(tx *sql.Tx) (*Client, error) {
 		return nil, &Error{Op: "enqueue", Err: err}
 	}
 	within := *c
+	within.events = nil
 	within.enqueue = chainEnqueue(c.registry.enqueue, func(ctx context.Context, batch []backend.NewJob) ([]Receipt, error) {
 		return store.EnqueueTx(ctx, tx, batch)
 	})

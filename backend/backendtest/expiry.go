@@ -22,6 +22,20 @@ func (k *kit) expire(count int) {
 }
 
 var expiryTests = []test{
+	{"a Lease tells how many leases it has taken back", func(k *kit) {
+		k.enqueueAll("a", "b")
+		require.Len(k, k.worker("gone").leaseFor(2, short), 2)
+		w := k.worker("w")
+		reclaimed := 0
+		k.eventually("the leases are taken back", func() bool {
+			request := w.request(5)
+			request.Duration = short
+			reply := w.send(request)
+			reclaimed += reply.Reclaimed
+			return reclaimed > 0 || len(reply.Leases) > 0
+		})
+		require.Equal(k, 2, reclaimed)
+	}},
 	{"a job that was leased ahead is taken back without a crash", func(k *kit) {
 		k.enqueueAll("a", "b", "c", "d")
 		w := k.worker("w")

@@ -29,7 +29,7 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 	var next int64
 	for _, name := range request.Queues {
 		q := b.queue(name)
-		q.reclaim(now)
+		reply.Reclaimed += q.reclaim(now)
 		q.tidy(now)
 		if q.isPaused() {
 			reply.Paused = append(reply.Paused, name)

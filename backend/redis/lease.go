@@ -98,6 +98,7 @@ func distinct(keys []string) []string {
 type shot struct {
 	now, next, expires int64
 	left, dropped      int64
+	reclaimed          int64
 	paused, repeated   bool
 	common             bool // the next lease may take the common path
 	blocked            []any
@@ -214,7 +215,7 @@ func (b *Backend) look(t *tag, c *call) (*shot, error) {
 // The answers have so many parts.
 const (
 	commonShot = 7
-	wholeShot  = 12
+	wholeShot  = 13
 )
 
 func readShot(reply any, common bool) (*shot, error) {
@@ -231,6 +232,7 @@ func readShot(reply any, common bool) (*shot, error) {
 		}
 		s.paused, s.repeated, s.dropped = asInt(r[3]) == 1, asInt(r[4]) == 1, asInt(r[5])
 		s.expires, s.common = asInt(r[6]), asInt(r[11]) == 1
+		s.reclaimed = asInt(r[12])
 		s.blocked, _ = r[7].([]any)
 		r = r[8:]
 	}
@@ -244,6 +246,7 @@ func readShot(reply any, common bool) (*shot, error) {
 }
 
 func (s *shot) merge(reply *backend.LeaseReply, t *tag) {
+	reply.Reclaimed += int(s.reclaimed)
 	if s.now == 0 {
 		return // the tag was left out
 	}

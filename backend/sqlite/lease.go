@@ -46,6 +46,7 @@ func (t *txn) lease(request *backend.LeaseRequest) (reply backend.LeaseReply, er
 		if err != nil {
 			return reply, err
 		}
+		reply.Reclaimed += found.reclaimed
 		if q.paused {
 			reply.Paused = append(reply.Paused, name)
 			next = earlier(next, q.pausedUntil())

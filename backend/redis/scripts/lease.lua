@@ -7,7 +7,7 @@
 --          count ("1": say exactly how many are left), how many of max are leased ahead, proof (see grace), then the keys
 --          to unblock
 -- RETURNS  now, next due (0 for none), left, paused, kind, ids dropped, expiry, blocked keys, ids, bodies, histories,
---          whether the next lease may take the common path
+--          whether the next lease may take the common path, how many leases were taken back
 --          kind: 0 new, 1 repeated, 2 overtaken
 --
 -- A call that repeats the last one's token with a part that is not higher takes
@@ -36,6 +36,7 @@ if last then
   end
 end
 
+local reclaimed = 0
 local ids, levels, more, unfinished, moreblocked = {}, {}, false, false, false
 local want = (repeated or overtaken) and 0 or max
 local reported -- the progress of jobs that are handed out once more
@@ -61,7 +62,8 @@ elseif head then
   grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[11])
   if tonumber(head) <= now and grace <= now then
     -- USES waiting history final reclaim
-    local _, full = reclaim(1000)
+    local n, full = reclaim(1000)
+    reclaimed = n
     unfinished = full
     head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
   end
@@ -254,4 +256,4 @@ if common then
 elseif meta[5] then
   call('HDEL', META, 'common')
 end
-return { now, soon, left, paused and 1 or 0, repeated and 1 or (overtaken and 2 or 0), dropped, expires, keys, ids, bodies, past, common and 1 or 0 }
+return { now, soon, left, paused and 1 or 0, repeated and 1 or (overtaken and 2 or 0), dropped, expires, keys, ids, bodies, past, common and 1 or 0, reclaimed }
