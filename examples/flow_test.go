@@ -3,7 +3,9 @@ package examples_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/actors/load"
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/backend/redis/redistest"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -87,6 +90,77 @@ func vetoMail(holidays func() bool) *jobs.Registry {
 			return nil
 		})))
 	return registry
+}
+
+func explain(ctx context.Context, client *jobs.Client, id string, alert func([]jobs.Reason)) error {
+	why, err := client.Explain(ctx, "mail", id)
+	if err != nil {
+		return err
+	}
+	fmt.Println(why) // job … is waiting: the queue mail is paused for another 12m0s; 40 jobs wait before it
+	if why.Is(jobs.CauseNoWorker) {
+		alert(why.Reasons)
+	}
+	return nil
+}
+
+func TestEveryStoreExplainsWhyAJobDoesNotRun(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	for name, url := range map[string]string{
+		"memory": "memory:", "sqlite": "sqlite:" + filepath.Join(t.TempDir(), "jobs.db"), "redis": "redis://" + server.Addr,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, err := backend.Open(url)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, store.Close()) }()
+			explainAll(t, store)
+		})
+	}
+}
+
+func explainAll(t *testing.T, store backend.Backend) {
+	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	require.NoError(t, err)
+	for _, id := range []string{"first", "job"} {
+		_, err = client.Enqueue(t.Context(), Report{}, jobs.Queue("mail"), jobs.ID(id))
+		require.NoError(t, err)
+	}
+	alerts := 0
+	require.NoError(t, explain(t.Context(), client, "job", func([]jobs.Reason) { alerts++ }))
+	require.Equal(t, 1, alerts)
+	causes := func(id string) (causes []jobs.Cause) {
+		t.Helper()
+		why, err := client.Explain(t.Context(), "mail", id)
+		require.NoError(t, err)
+		for _, r := range why.Reasons {
+			causes = append(causes, r.Cause)
+		}
+		return causes
+	}
+	require.Equal(t, []jobs.Cause{jobs.CauseNoWorker, jobs.CauseBehind}, causes("job"))
+	_, err = store.Announce(t.Context(), backend.WorkerInfo{
+		ID: "w", Queues: []string{"mail"}, Kinds: []string{"report"}, Concurrency: 1, State: "running", StartedAt: time.Now(),
+	}, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, []jobs.Cause{jobs.CauseBehind}, causes("job"))
+	require.Equal(t, []jobs.Cause{jobs.CauseSoon}, causes("first"))
+	require.NoError(t, pauseMail(t.Context(), client))
+	require.Equal(t, []jobs.Cause{jobs.CausePaused}, causes("first"))
+	require.NoError(t, client.ResumeQueue(t.Context(), "mail"))
+	_, err = client.Enqueue(t.Context(), Report{}, jobs.Queue("mail"), jobs.ID("later"), jobs.In(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, []jobs.Cause{jobs.CauseDelayed}, causes("later"))
+	reply, err := store.Lease(t.Context(), backend.LeaseRequest{
+		Worker: "w", Token: "w.1", Queues: []string{"mail"}, Max: 1, Duration: backend.MinLease,
+	})
+	require.NoError(t, err)
+	require.Len(t, reply.Leases, 1)
+	require.Eventually(t, func() bool { return causes("first")[0] == jobs.CauseExpired }, 20*time.Second, 10*time.Millisecond)
+	_, err = client.Cancel(t.Context(), "mail", "job")
+	require.NoError(t, err)
+	require.Equal(t, []jobs.Cause{jobs.CauseFinished}, causes("job"))
 }
 
 func TestTheCodeAboutEventsWorks(t *testing.T) {

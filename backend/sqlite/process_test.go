@@ -189,6 +189,28 @@ func TestAnEnqueueOfAnotherProcessWakesWhoWaits(t *testing.T) {
 	t.Logf("picked up after the enqueue of another process was answered: p50 %v, p99 %v", late[50], late[98])
 }
 
+func TestAQueueThatAppearsByAnotherProcessIsHeardOf(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	here, there := at(t, path), at(t, path)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	heard := make(chan backend.Command, 10)
+	ended := make(chan error, 1)
+	go func() { ended <- here.Listen(ctx, func(c backend.Command) { heard <- c }) }()
+	_, err := here.QueueNames(t.Context())
+	require.NoError(t, err)
+	enqueue(t, there, "a")
+	select {
+	case c := <-heard:
+		require.Equal(t, backend.Command{Verb: backend.CommandQueue, Queue: "q"}, c)
+	case <-time.After(patience):
+		require.Fail(t, "the queue was not heard of")
+	}
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+}
+
 func TestACancelByAnotherProcessIsHeard(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "jobs.db")
@@ -199,7 +221,13 @@ func TestACancelByAnotherProcessIsHeard(t *testing.T) {
 	defer cancel()
 	heard := make(chan backend.Command, 10)
 	ended := make(chan error, 1)
-	go func() { ended <- here.Listen(ctx, func(c backend.Command) { heard <- c }) }()
+	go func() {
+		ended <- here.Listen(ctx, func(c backend.Command) {
+			if c.Verb != backend.CommandQueue {
+				heard <- c
+			}
+		})
+	}()
 	results, err := there.Cancel(t.Context(), "q", []string{"a"})
 	require.NoError(t, err)
 	require.NoError(t, results[0].Err)
