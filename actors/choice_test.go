@@ -177,6 +177,9 @@ func TestQueuesThatAppearAreServedAndThoseThatVanishForgotten(t *testing.T) {
 		require.ElementsMatch(t, []string{"mail.a", "mail.b", "mail.a"}, b.all())
 		require.Equal(t, []string{"mail.a", "mail.b"}, r.served())
 
+		r.faulty.hide("mail.a", "mail.b", "mail.bulk", "other")
+		pause(10 * time.Second)
+		require.Empty(t, r.served())
 		r.faulty.hide("mail.a")
 		pause(10 * time.Second)
 		require.Equal(t, []string{"mail.b"}, r.served())

@@ -40,7 +40,8 @@ type (
 	houseKept struct {
 		by        *keeper
 		first     []string
-		queues    []string // that the store has; nil if it was not asked
+		listed    bool     // whether the store has answered which queues it has
+		queues    []string // those
 		vanished  map[string]bool
 		blocked   []string
 		schedules uint64
@@ -86,8 +87,12 @@ func (k *keeper) keepHouse(c actor.Context) {
 		var namesErr error
 		if dynamic {
 			answer.queues, namesErr = k.line.store.QueueNames(ctx)
+			answer.listed = namesErr == nil
 		}
-		serve := queues.with(answer.queues)
+		serve := queues.all()
+		if answer.listed {
+			serve = queues.with(answer.queues)
+		}
 		if all {
 			answer.first = serve
 		}
@@ -122,7 +127,7 @@ func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 	if m.schedules != 0 {
 		c.Send(k.ticker, &schedulesSeen{m.schedules})
 	}
-	if m.queues != nil && k.queues.update(union(m.queues, k.house.fresh)) {
+	if m.listed && k.queues.update(union(m.queues, k.house.fresh)) {
 		k.tellQueues()
 	}
 	if m.err != nil {

@@ -65,11 +65,8 @@ func (s *served) closed() []string {
 // serves reports whether jobs of a queue are among the worker's.
 func (s *served) serves(queue string) bool { return slices.Contains(s.all(), queue) }
 
-// with returns what would be served if the store had these queues; nil is as it is.
+// with returns what would be served if the store had these queues.
 func (s *served) with(known []string) []string {
-	if known == nil {
-		return s.all()
-	}
 	return s.patterns.take(slices.Concat(s.always, known))
 }
 

@@ -149,6 +149,12 @@ var expiryTests = []test{
 		k.expire(1)
 		k.requireState(backend.StateWaiting, "a")
 	}},
+	{"a sweep of no queue finds nothing", func(k *kit) {
+		reply, err := k.Sweep(k.ctx, backend.SweepRequest{Duration: long})
+		require.NoError(k, err)
+		require.Zero(k, reply.Reclaimed)
+		require.NoError(k, k.SignOff(k.ctx, "w", nil))
+	}},
 	{"bad sweeps are rejected", func(k *kit) {
 		for what, request := range map[string]backend.SweepRequest{
 			"bad queue":     {Queues: []string{"{q}"}},
