@@ -217,6 +217,13 @@ type Transactional interface {
 	CompleteTx(ctx context.Context, tx *sql.Tx, held Held) error
 }
 
+// Versioned is a store that is, or is kept in, software with a version of its own. A
+// [Backend] need not be one.
+type Versioned interface {
+	// Version names the software and its version, such as "Redis 7.2.4", for people.
+	Version(ctx context.Context) (string, error)
+}
+
 // Warning is something about the store that can lose jobs or stop the work.
 type Warning struct {
 	// Setting is what it is about, such as "maxmemory-policy".

@@ -191,3 +191,27 @@ func TestAJobTellsTheMaxAttemptsThatApplies(t *testing.T) {
 	require.Contains(t, string(text), `"max_attempts":7`)
 	require.Contains(t, string(text), `"attempts":1`)
 }
+
+func TestAnActOnAllIsAppliedOnlyToThoseThatSatisfyAllConditions(t *testing.T) {
+	t.Parallel()
+	store := newStore(t, memory.Config{})
+	client := newClient(t, store, nil)
+	for i := range 6 {
+		args := []Args{welcome{}, other{}}[i%2]
+		_, err := client.Enqueue(t.Context(), args, ID(fmt.Sprint(i)), Tags([]string{"low", "high"}[i/4]))
+		require.NoError(t, err)
+	}
+
+	cancelled, err := client.ForAll(t.Context(), DefaultQueue, backend.StateWaiting, client.Cancel,
+		func(job JobInfo) bool { return job.Kind == "welcome" },
+		func(job JobInfo) bool { return slices.Contains(job.Tags, "low") })
+
+	require.NoError(t, err)
+	require.Equal(t, 2, cancelled)
+	var left []string
+	for job, err := range client.AllJobs(t.Context(), backend.JobsQuery{Queue: DefaultQueue, State: backend.StateWaiting}) {
+		require.NoError(t, err)
+		left = append(left, job.ID)
+	}
+	require.Equal(t, []string{"1", "3", "4", "5"}, left)
+}

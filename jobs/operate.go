@@ -87,12 +87,15 @@ func (c *Client) ResumeQueue(ctx context.Context, name string) error {
 //
 //	retried, err := client.ForAll(ctx, "mail", backend.StateDead, client.Retry)
 //
+// If conditions are given, it is applied to those jobs only that satisfy all of them.
+//
 // It answers to how many it was applied. It ends with those that were there at its
 // beginning, so that jobs which come back into the state meanwhile do not keep it
 // going; those that leave the state meanwhile are passed over. An error of the store
 // ends it; to call it again goes on.
 func (c *Client) ForAll(ctx context.Context, queue string, state backend.State,
 	act func(ctx context.Context, queue string, ids ...string) ([]backend.ActResult, error),
+	conditions ...func(JobInfo) bool,
 ) (applied int, err error) {
 	query := backend.JobsQuery{Queue: queue, State: state, Limit: backend.MaxPage}
 	if err := query.Check(); err != nil {
@@ -107,11 +110,14 @@ func (c *Client) ForAll(ctx context.Context, queue string, state backend.State,
 		if err != nil {
 			return applied, err
 		}
-		ids := make([]string, 0, len(page.Jobs))
-		for i := range page.Jobs[:min(left, int64(len(page.Jobs)))] {
-			ids = append(ids, page.Jobs[i].ID)
+		looked := page.Jobs[:min(left, int64(len(page.Jobs)))]
+		left -= int64(len(looked))
+		ids := make([]string, 0, len(looked))
+		for i := range looked {
+			if job := c.jobInfo(looked[i]); satisfies(job, conditions) {
+				ids = append(ids, job.ID)
+			}
 		}
-		left -= int64(len(ids))
 		results, err := act(ctx, queue, ids...)
 		for i := range results {
 			switch failure := results[i].Err; {
@@ -130,6 +136,15 @@ func (c *Client) ForAll(ctx context.Context, queue string, state backend.State,
 		query.Cursor = page.Next
 	}
 	return applied, nil
+}
+
+func satisfies(job JobInfo, conditions []func(JobInfo) bool) bool {
+	for _, condition := range conditions {
+		if !condition(job) {
+			return false
+		}
+	}
+	return true
 }
 
 type actFunc func(ctx context.Context, queue string, ids []string) ([]backend.ActResult, error)

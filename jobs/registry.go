@@ -33,6 +33,8 @@ type Registry struct {
 type kind struct {
 	name    string
 	options kindOptions
+	// newArgs makes an empty value of the args.
+	newArgs func() Args
 	// begin makes an empty run; nil if there is no handler.
 	begin func() *Run
 	// handle calls the handler with the *Job[A] of a run.
@@ -115,17 +117,18 @@ func Handle[A Args](r *Registry, handler func(context.Context, *Job[A]) error, o
 		panic(fmt.Sprintf("jobs: Handle of kind %q: the handler is nil; use Declare for a kind that is only enqueued", name))
 	}
 	r.add("Handle", &kind{
-		name:   name,
-		begin:  func() *Run { return newRun[A](element) },
-		handle: func(ctx context.Context, job any) error { return handler(ctx, job.(*Job[A])) },
+		name:    name,
+		newArgs: argsMaker[A](element),
+		begin:   func() *Run { return newRun[A](element) },
+		handle:  func(ctx context.Context, job any) error { return handler(ctx, job.(*Job[A])) },
 	}, options)
 }
 
 // Declare makes the options of a kind known to a program that enqueues it and
 // has no handler: its queue and priority. It panics like [Handle].
 func Declare[A Args](r *Registry, options ...KindOption) {
-	name, _ := kindOf[A]()
-	r.add("Declare", &kind{name: name}, options)
+	name, element := kindOf[A]()
+	r.add("Declare", &kind{name: name, newArgs: argsMaker[A](element)}, options)
 }
 
 func (r *Registry) add(op string, k *kind, options []KindOption) {

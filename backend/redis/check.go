@@ -57,6 +57,20 @@ func (b *Backend) Check(ctx context.Context) ([]backend.Warning, error) {
 	return append(warnings, judge(facts, settings, denied)...), nil
 }
 
+// Version implements backend.Versioned. A user without the right to INFO gets an
+// ErrDenied.
+func (b *Backend) Version(ctx context.Context) (string, error) {
+	var info *goredis.StringCmd
+	err := b.await(ctx, 0, func(ctx context.Context) { info = b.client.Info(ctx, "server") })
+	if err == nil {
+		err = classify(info.Err())
+	}
+	if err != nil {
+		return "", b.fail("version", "", err)
+	}
+	return "Redis " + parseInfo(info.Val())["redis_version"], nil
+}
+
 // beyond is an error that is more than a refusal to answer a question: hosted servers
 // refuse some, and others do not know them.
 func beyond(err error) error {

@@ -39,3 +39,13 @@ func (b *Backend) Check(ctx context.Context) ([]backend.Warning, error) {
 	}
 	return warnings, nil
 }
+
+// Version implements backend.Versioned.
+func (b *Backend) Version(ctx context.Context) (string, error) {
+	var version string
+	err := b.read(ctx, "version", "", func(x executor) error {
+		_, err := one(x, `SELECT sqlite_version()`, nil, &version)
+		return err
+	})
+	return "SQLite " + version, err
+}
