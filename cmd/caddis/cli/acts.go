@@ -1,0 +1,268 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// act is something that is done to jobs.
+type act struct {
+	name, short string
+	// done says it of jobs to which it was done.
+	done string
+	// states are those of jobs that it can be done to.
+	states []backend.State
+	do     func(*jobs.Client) actFunc
+}
+
+type actFunc = func(ctx context.Context, queue string, ids ...string) ([]backend.ActResult, error)
+
+var acts = []act{
+	{
+		"cancel", "End jobs; one that runs is told to end, wherever it runs", "cancelled",
+		[]backend.State{backend.StateScheduled, backend.StateWaiting, backend.StateBlocked, backend.StateRunning},
+		func(c *jobs.Client) actFunc { return c.Cancel },
+	},
+	{
+		"retry", "Let dead or cancelled jobs wait again, with all attempts back", "retried",
+		[]backend.State{backend.StateDead, backend.StateCancelled},
+		func(c *jobs.Client) actFunc { return c.Retry },
+	},
+	{
+		"run", "Let scheduled or blocked jobs wait for a worker at once", "made to run now",
+		[]backend.State{backend.StateScheduled, backend.StateBlocked},
+		func(c *jobs.Client) actFunc { return c.RunNow },
+	},
+	{
+		"delete", "Remove jobs that do not run, with their history", "deleted",
+		[]backend.State{
+			backend.StateScheduled, backend.StateWaiting, backend.StateBlocked,
+			backend.StateCompleted, backend.StateCancelled, backend.StateDead,
+		},
+		func(c *jobs.Client) actFunc { return c.Delete },
+	},
+}
+
+// actRequest is what an act is asked to be done to.
+type actRequest struct {
+	queue  queueName
+	all    bool
+	state  stateList
+	filter filter
+	dryRun bool
+}
+
+func (t *tool) actCommand(a act) *cobra.Command {
+	var r actRequest
+	c := &cobra.Command{
+		Use:   a.name + " ID… | --all --queue QUEUE --state STATE",
+		Short: a.short,
+		Long: fmt.Sprintf(`%s: those with these ids, or with --all those of a queue in a state.
+
+To do it again is safe. With --all it goes on to the jobs that were there when it began;
+when it is interrupted, what was done stays done.`, a.short),
+		Example: fmt.Sprintf("  %[1]s job %[2]s --all --queue mail --state %[3]s --dry-run", t.name, a.name, a.states[0]),
+		RunE: t.with(func(ctx context.Context, s *session, ids []string) error {
+			if err := r.check(a, ids); err != nil {
+				return err
+			}
+			if r.all {
+				return t.actOnAll(ctx, s, a, r)
+			}
+			return t.actOn(ctx, s, a, string(r.queue), ids)
+		}),
+	}
+	queueFlag(c, &r.queue)
+	c.Flags().BoolVar(&r.all, "all", false, "all jobs of --queue in --state, instead of ids")
+	stateFlag(c, &r.state, "with --all: the state")
+	r.filter.flags(c)
+	c.Flags().BoolVar(&r.dryRun, "dry-run", false, "with --all: only count them")
+	return c
+}
+
+// check says what is wrong with a request.
+func (r *actRequest) check(a act, ids []string) error {
+	if !r.all {
+		switch {
+		case len(ids) == 0:
+			return wrongUse("say which jobs: give ids, or --all with --queue and --state")
+		case len(r.state) > 0 || !r.filter.empty() || r.dryRun:
+			return wrongUse("--state, --kind, --tag and --dry-run go with --all, and not with ids")
+		}
+		for _, id := range ids {
+			if err := asUsage(backend.CheckID(id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	switch {
+	case len(ids) > 0:
+		return wrongUse("give ids or --all, not both")
+	case r.queue == "":
+		return wrongUse("--all needs a --queue")
+	case len(r.state) != 1:
+		return wrongUse("--all needs one --state: %s", joinStates(a.states))
+	case !slices.Contains(a.states, r.state[0]):
+		return wrongUse("%s is not for %s jobs, but for those that are %s", a.name, r.state[0], joinStates(a.states))
+	}
+	return r.filter.check()
+}
+
+func joinStates(states []backend.State) string {
+	list := stateList(states)
+	return strings.ReplaceAll(list.String(), ",", ", ")
+}
+
+// actResult is what an act did to a job.
+type actResult struct {
+	Queue string        `json:"queue"`
+	ID    string        `json:"id"`
+	State backend.State `json:"state,omitempty"`
+	Error string        `json:"error,omitempty"`
+}
+
+// actOn acts on jobs by their ids. All of them are tried.
+func (t *tool) actOn(ctx context.Context, s *session, a act, queue string, ids []string) error {
+	l := &listing{key: "results", columns: []string{"queue", "id", "state", "error"}}
+	var failures []error
+	note := func(r actResult, err error) {
+		state := string(r.State)
+		if err != nil {
+			failures = append(failures, err)
+			r.Error = err.Error()
+		} else if state == "" {
+			state = a.done
+		}
+		l.add(r, r.Queue, r.ID, state, shorten(r.Error, 80))
+	}
+	groups, err := s.locate(ctx, queue, ids, func(id string, err error) { note(actResult{Queue: queue, ID: id}, err) })
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		for part := range slices.Chunk(g.ids, backend.MaxBatch) {
+			results, err := a.do(s.client)(ctx, g.queue, part...)
+			if err != nil && len(results) == 0 {
+				return err
+			}
+			for _, result := range results {
+				note(actResult{Queue: g.queue, ID: result.ID, State: result.State}, refused(g.queue, result))
+				if result.Err == nil && result.State == backend.StateRunning {
+					t.say("the job %s runs, and its worker is told to cancel it", result.ID)
+				}
+			}
+		}
+	}
+	if err := t.print(l); err != nil {
+		return err
+	}
+	return summary(failures, len(ids), a)
+}
+
+// refused is why an act was not applied to a job, in the same words for all stores.
+func refused(queue string, result backend.ActResult) error {
+	if errors.Is(result.Err, backend.ErrState) {
+		return fmt.Errorf("job %q in queue %q is %s: %w", result.ID, queue, result.State, backend.ErrState)
+	}
+	if errors.Is(result.Err, backend.ErrNotFound) {
+		return fmt.Errorf("job %q in queue %q: %w", result.ID, queue, backend.ErrNotFound)
+	}
+	return result.Err
+}
+
+// idsOf are ids of one queue.
+type idsOf struct {
+	queue string
+	ids   []string
+}
+
+// locate sorts ids by the queues that hold them: all by the one queue that is named. Of
+// those that are in none, or in several, missing is told.
+func (s *session) locate(ctx context.Context, queue string, ids []string, missing func(id string, err error)) ([]idsOf, error) {
+	if queue != "" {
+		_, err := s.queue(ctx, queue)
+		return []idsOf{{queue, ids}}, err
+	}
+	var groups []idsOf
+	for _, id := range ids {
+		job, err := s.find(ctx, "", id)
+		var usage *usageError
+		switch {
+		case errors.Is(err, backend.ErrNotFound) || errors.As(err, &usage):
+			missing(id, err)
+			continue
+		case err != nil:
+			return nil, err
+		}
+		at := slices.IndexFunc(groups, func(g idsOf) bool { return g.queue == job.Queue })
+		if at < 0 {
+			at, groups = len(groups), append(groups, idsOf{queue: job.Queue})
+		}
+		groups[at].ids = append(groups[at].ids, id)
+	}
+	return groups, nil
+}
+
+// summary makes one error of those of an act on several jobs. It is one of jobs that are
+// not there only if all are.
+func summary(failures []error, total int, a act) error {
+	if len(failures) == 0 {
+		return nil
+	}
+	first := failures[0]
+	for _, failure := range failures {
+		if !errors.Is(failure, backend.ErrNotFound) {
+			first = failure
+			break
+		}
+	}
+	if total == 1 {
+		return first
+	}
+	return fmt.Errorf("%d of %d jobs were not %s: %w", len(failures), total, a.done, first)
+}
+
+// bulkResult is what an act on all jobs of a queue in a state did.
+type bulkResult struct {
+	Queue  string        `json:"queue"`
+	State  backend.State `json:"state"`
+	Act    string        `json:"act"`
+	Jobs   int           `json:"jobs"`
+	DryRun bool          `json:"dry_run"`
+}
+
+// actOnAll acts on all jobs of a queue in a state that match, or counts them.
+func (t *tool) actOnAll(ctx context.Context, s *session, a act, r actRequest) error {
+	if _, err := s.queue(ctx, string(r.queue)); err != nil {
+		return err
+	}
+	do := a.do(s.client)
+	if r.dryRun {
+		do = func(_ context.Context, _ string, ids ...string) ([]backend.ActResult, error) {
+			return make([]backend.ActResult, len(ids)), nil
+		}
+	}
+	n, err := s.client.ForAll(ctx, string(r.queue), r.state[0], do, r.filter.matches)
+	if err != nil {
+		if n > 0 {
+			t.say("%d jobs were %s before that", n, a.done)
+		}
+		return err
+	}
+	l := &listing{key: "results", columns: []string{"queue", "was", "act", "#jobs"}}
+	name := a.name
+	if r.dryRun {
+		name += " (dry run)"
+	}
+	l.add(bulkResult{string(r.queue), r.state[0], a.name, n, r.dryRun}, string(r.queue), string(r.state[0]), name, fmt.Sprint(n))
+	return t.print(l)
+}

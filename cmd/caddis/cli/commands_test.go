@@ -1,0 +1,302 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// step is one call, and what it leaves.
+type step struct {
+	line     string
+	code     int
+	out, err string
+}
+
+// story is calls of the command line, one after the other on a fleet.
+var story = []step{
+	{"queues", 0, `
+QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
+mail  open  1  1  1  1  1  1  1  TIME ago
+`, ""},
+	{"queue show mail", 0, `
+queue  mail
+state  open
+shards  1
+scheduled  1
+waiting  1
+blocked  1
+running  1
+completed  1
+cancelled  1
+dead  1
+oldest waiting  INSTANT (TIME ago)
+ever completed  1
+ever failed  0
+ever cancelled  1
+ever dead  1
+ever crashed  0
+trimmed  0
+`, ""},
+	{"jobs", 0, `
+QUEUE  ID  KIND  STATE  ATTEMPTS  ENQUEUED  ABOUT
+mail  scheduled-1  report  scheduled  0  TIME ago  due in TIME
+mail  waiting-1  welcome  waiting  0  TIME ago
+mail  blocked-1  report  blocked  0  TIME ago  waits for a worker that knows the kind report
+mail  running-1  welcome  running  0  TIME ago  by w-1
+mail  completed-1  welcome  completed  1/25  TIME ago  finished TIME ago
+mail  cancelled-1  welcome  cancelled  0  TIME ago
+mail  dead-1  welcome  dead  2/2  TIME ago  no such user
+`, ""},
+	{"jobs -o jsonl --queue mail --tag vip --payload", 0, `
+{"id":"waiting-1","queue":"mail","kind":"welcome","tags":["vip"],"enqueued_at":"INSTANT","due_at":"INSTANT","state":"waiting","payload":{"user_id":5}}
+{"id":"dead-1","queue":"mail","kind":"welcome","max_attempts":2,"tags":["vip","eu"],"headers":{"trace":"abc"},"enqueued_at":"INSTANT","due_at":"INSTANT","state":"dead","attempts":2,"attempt_limit":2,"failures":[{"attempt":1,"at":"INSTANT","worker":"w-1","error":"the server is busy"},{"attempt":2,"at":"INSTANT","worker":"w-1","error":"no such user","stack":"main.go:7\nmain.go:9"}],"worker":"w-1","started_at":"INSTANT","finished_at":"INSTANT","kept_until":"INSTANT","payload":{"user_id":2,"secret":"hunter2"}}
+`, ""},
+	{"jobs --limit 2", 0, `
+QUEUE  ID  KIND  STATE  ATTEMPTS  ENQUEUED  ABOUT
+mail  scheduled-1  report  scheduled  0  TIME ago  due in TIME
+mail  waiting-1  welcome  waiting  0  TIME ago
+`, `
+there may be more: go on with --cursor mail:blocked:
+`},
+	{"jobs --limit 1 --kind report --scan 1", 0, `
+QUEUE  ID  KIND  STATE  ATTEMPTS  ENQUEUED  ABOUT
+mail  scheduled-1  report  scheduled  0  TIME ago  due in TIME
+`, `
+there may be more: go on with --cursor mail:waiting:
+`},
+	{"job show running-1", 0, `
+id  running-1
+queue  mail
+kind  welcome
+state  running
+leased  by w-1 until INSTANT (in TIME)
+attempts  0
+enqueued  INSTANT (TIME ago)
+`, ""},
+	{"job show dead-1", 0, `
+id  dead-1
+queue  mail
+kind  welcome
+state  dead
+attempts  2/2
+enqueued  INSTANT (TIME ago)
+started  INSTANT (TIME ago)
+finished  INSTANT (TIME ago)
+worker  w-1
+kept until  INSTANT (in TIME)
+tags  vip, eu
+headers  trace: abc
+failure 1  INSTANT (TIME ago), by w-1: the server is busy
+failure 2  INSTANT (TIME ago), by w-1: no such user
+  main.go:7
+  main.go:9
+`, ""},
+	{"job show dead-1 --queue mail --payload", 0, `
+id  dead-1
+queue  mail
+kind  welcome
+state  dead
+attempts  2/2
+enqueued  INSTANT (TIME ago)
+started  INSTANT (TIME ago)
+finished  INSTANT (TIME ago)
+worker  w-1
+kept until  INSTANT (in TIME)
+tags  vip, eu
+headers  trace: abc
+payload  {"user_id":2,"secret":"hunter2"}
+failure 1  INSTANT (TIME ago), by w-1: the server is busy
+failure 2  INSTANT (TIME ago), by w-1: no such user
+  main.go:7
+  main.go:9
+`, ""},
+	{"workers", 0, `
+ID  HOST  PID  STATE  RUNNING  QUEUES  KINDS  STARTED  SEEN
+w-1  host-a  77  running  1/10  mail  welcome  TIME ago  TIME ago
+`, ""},
+	{"workers -o jsonl", 0, `
+{"id":"w-1","host":"host-a","pid":77,"queues":["mail"],"kinds":["welcome"],"concurrency":10,"running":1,"state":"running","started_at":"INSTANT","seen_at":"INSTANT"}
+`, ""},
+	{"schedules", 0, `
+QUEUE  NAME  STATE  WHEN  KIND  NEXT  LAST  LAST JOB  ENQUEUED  SKIPPED
+mail  nightly  active  30 2 * * * in Europe/Berlin  report  in TIME  0  0
+`, ""},
+	{"doctor", 1, `
+LEVEL  ABOUT  FOUND  WHAT TO DO
+ok  program  caddis (devel), with VERSIONS
+ok  store  URL VERSION can be used
+ok  latency  a read takes TIME, the longest TIME
+ok  workers  1 running
+note  queue mail  1 job is dead  caddis jobs --queue mail --state dead
+warning  queue mail  1 job waits for a worker that knows the kind report  start a worker that has a handler for it
+`, `
+caddis: 1 of 6 findings are warnings or errors
+`},
+	{"doctor -o jsonl", 1, `
+{"level":"ok","about":"program","text":"caddis (devel), with VERSIONS"}
+{"level":"ok","about":"store","text":"URL VERSION can be used"}
+{"level":"ok","about":"latency","text":"a read takes TIME, the longest TIME"}
+{"level":"ok","about":"workers","text":"1 running"}
+{"level":"note","about":"queue mail","text":"1 job is dead","remedy":"caddis jobs --queue mail --state dead"}
+{"level":"warning","about":"queue mail","text":"1 job waits for a worker that knows the kind report","remedy":"start a worker that has a handler for it"}
+`, `
+caddis: 1 of 6 findings are warnings or errors
+`},
+	{"queue pause mail", 0, `
+QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
+mail  paused  1  1  1  1  1  1  1  TIME ago
+`, ""},
+	{"queue resume mail", 0, `
+QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
+mail  open  1  1  1  1  1  1  1  TIME ago
+`, ""},
+	{"queue pause fresh --new", 0, `
+QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
+fresh  paused  0  0  0  0  0  0  0
+`, ""},
+	{"schedule pause nightly", 0, `
+QUEUE  NAME  STATE  WHEN  KIND  NEXT  LAST  LAST JOB  ENQUEUED  SKIPPED
+mail  nightly  paused  30 2 * * * in Europe/Berlin  report  in TIME  0  0
+`, ""},
+	{"schedule run nightly", 0, `
+QUEUE  ID  STATE
+mail  schedule:nightly@INSTANT  waiting
+`, ""},
+	{"schedule resume nightly --queue mail", 0, `
+QUEUE  NAME  STATE  WHEN  KIND  NEXT  LAST  LAST JOB  ENQUEUED  SKIPPED
+mail  nightly  active  30 2 * * * in Europe/Berlin  report  in TIME  TIME ago  waiting  1  0
+`, ""},
+	{"schedule delete nightly -o jsonl", 0, `
+{"name":"nightly","queue":"mail"}
+`, ""},
+	{"enqueue welcome {\"user_id\":6} --queue mail --id new-1", 0, `
+QUEUE  ID  STATE
+mail  new-1  waiting
+`, ""},
+	{"enqueue welcome {\"user_id\":6} --queue mail --id new-1 -o json", 0, `
+{
+  "receipts": [
+  {
+  "queue": "mail",
+  "id": "new-1",
+  "state": "waiting",
+  "existing": true
+  }
+  ]
+}
+`, `
+nothing was stored: the queue holds a job of this id already
+`},
+	{"enqueue report --queue archive --id new-2 --in 1h", 0, `
+QUEUE  ID  STATE
+archive  new-2  scheduled
+`, `
+note: no worker takes from the queue "archive" at the moment
+`},
+	{"enqueue wellcome --queue mail --id new-3", 0, `
+QUEUE  ID  STATE
+mail  new-3  waiting
+`, `
+note: no worker of the queue "mail" knows the kind "wellcome" at the moment; did you mean "welcome"?
+`},
+	{"job cancel running-1 waiting-1", 0, `
+QUEUE  ID  STATE  ERROR
+mail  running-1  running
+mail  waiting-1  cancelled
+`, `
+the job running-1 runs, and its worker is told to cancel it
+`},
+	{"job cancel waiting-1 nowhere completed-1", 1, `
+QUEUE  ID  STATE  ERROR
+  nowhere  no queue holds a job "nowhere": not found; a completed one is forgotten at once…
+mail  waiting-1  cancelled
+mail  completed-1  completed  job "completed-1" in queue "mail" is completed: not possible in this state
+`, `
+caddis: 2 of 3 jobs were not cancelled: job "completed-1" in queue "mail" is completed: not possible in this state
+`},
+	{"job run scheduled-1 -o jsonl", 0, `
+{"queue":"mail","id":"scheduled-1","state":"waiting"}
+`, ""},
+	{"job retry --all --queue mail --state dead --dry-run", 0, `
+QUEUE  WAS  ACT  JOBS
+mail  dead  retry (dry run)  1
+`, ""},
+	{"job retry --all --queue mail --state dead -o json", 0, `
+{
+  "results": [
+  {
+  "queue": "mail",
+  "state": "dead",
+  "act": "retry",
+  "jobs": 1,
+  "dry_run": false
+  }
+  ]
+}
+`, ""},
+	{"job delete --all --queue mail --state cancelled --kind report", 0, `
+QUEUE  WAS  ACT  JOBS
+mail  cancelled  delete  0
+`, ""},
+	{"job delete --all --queue mail --state waiting --tag vip --tag eu", 0, `
+QUEUE  WAS  ACT  JOBS
+mail  waiting  delete  1
+`, ""},
+	{"job delete cancelled-1 --queue mail", 0, `
+QUEUE  ID  STATE  ERROR
+mail  cancelled-1  deleted
+`, ""},
+	{"job show cancelled-1 --queue mail", 3, "", `
+caddis: job: job "cancelled-1" in queue "mail": not found
+`},
+	{"job show cancelled-1", 3, "", `
+caddis: no queue holds a job "cancelled-1": not found; a completed one is forgotten at once unless it has a retention
+`},
+	{"queue resume fresh", 0, `
+QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
+fresh  open  0  0  0  0  0  0  0
+`, ""},
+}
+
+func TestEveryCommandSaysWhatItFoundOrDidOnEveryStore(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		newFleet(t, url)
+		for _, step := range story {
+			a := on(t, url, strings.Fields(step.line)...)
+			require.Equal(t, strings.TrimPrefix(step.out, "\n"), a.out, step.line)
+			require.Equal(t, strings.TrimPrefix(step.err, "\n"), a.err, step.line)
+			require.Equal(t, step.code, a.code, step.line)
+		}
+	})
+}
+
+func TestTheStoryHasEveryCommand(t *testing.T) {
+	t.Parallel()
+	told := func(path string) bool {
+		return slices.ContainsFunc(story, func(s step) bool {
+			return strings.HasPrefix("caddis "+s.line+" ", path+" ")
+		})
+	}
+	for _, c := range leaves(newTool(jobs.NewRegistry()).root()) {
+		require.True(t, told(c.CommandPath()), "no step of the story is %q", c.CommandPath())
+	}
+}
+
+// leaves are the commands that do something, but for those that cobra adds.
+func leaves(c *cobra.Command) (found []*cobra.Command) {
+	if !c.HasSubCommands() {
+		return []*cobra.Command{c}
+	}
+	for _, sub := range c.Commands() {
+		if sub.Name() != "help" && sub.Name() != "completion" {
+			found = append(found, leaves(sub)...)
+		}
+	}
+	return found
+}

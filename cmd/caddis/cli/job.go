@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+func (t *tool) jobCommand() *cobra.Command {
+	job := &cobra.Command{Use: "job", Short: "Show a job, and act on jobs"}
+	group(job)
+	job.AddCommand(t.jobShowCommand())
+	for _, a := range acts {
+		job.AddCommand(t.actCommand(a))
+	}
+	return job
+}
+
+func (t *tool) jobShowCommand() *cobra.Command {
+	var queue queueName
+	var payload bool
+	show := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show all that is known of a job; its data only with --payload",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return wrongUse("%s needs one id of a job, and got %d", c.CommandPath(), len(args))
+			}
+			return nil
+		},
+		RunE: t.with(func(ctx context.Context, s *session, args []string) error {
+			if err := asUsage(backend.CheckID(args[0])); err != nil {
+				return err
+			}
+			job, err := s.find(ctx, string(queue), args[0])
+			if err != nil {
+				return err
+			}
+			v := t.view(job, payload)
+			return t.printFields(jobFields(&v, time.Now()), v)
+		}),
+	}
+	queueFlag(show, &queue)
+	show.Flags().BoolVar(&payload, "payload", false, "show payload, result and progress too")
+	return show
+}
+
+func queueFlag(c *cobra.Command, queue *queueName) {
+	c.Flags().Var(queue, "queue", "the queue of the job; by default the one that holds it is looked for")
+}
+
+// find reads a job of a queue, or of the one queue that holds its id.
+func (s *session) find(ctx context.Context, queue, id string) (jobs.JobInfo, error) {
+	if queue != "" {
+		if _, err := s.queue(ctx, queue); err != nil {
+			return jobs.JobInfo{}, err
+		}
+		return s.client.Job(ctx, queue, id)
+	}
+	queues, err := s.client.Queues(ctx)
+	if err != nil {
+		return jobs.JobInfo{}, err
+	}
+	var found []jobs.JobInfo
+	var holders []string
+	for _, q := range queues {
+		job, err := s.client.Job(ctx, q.Name, id)
+		if errors.Is(err, backend.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return jobs.JobInfo{}, err
+		}
+		found, holders = append(found, job), append(holders, q.Name)
+	}
+	switch len(found) {
+	case 0:
+		return jobs.JobInfo{}, fmt.Errorf("no queue holds a job %q: %w; a completed one is forgotten at once unless it has a retention", id, backend.ErrNotFound)
+	case 1:
+		return found[0], nil
+	}
+	return jobs.JobInfo{}, wrongUse("there is a job %q in several queues: %s; say which by --queue", id, strings.Join(holders, ", "))
+}
+
+// jobFields tells of a job what is said of it.
+func jobFields(v *jobView, now time.Time) []field {
+	job := &v.JobInfo
+	lease := ""
+	if job.LeasedBy != "" {
+		lease = fmt.Sprintf("by %s until %s", job.LeasedBy, instant(job.LeaseExpiresAt, now))
+	}
+	state := string(job.State)
+	if job.CancelRequested {
+		state += " (to be cancelled)"
+	}
+	fields := []field{
+		{"id", job.ID}, {"queue", job.Queue}, {"kind", job.Kind}, {"state", state},
+		{"scheduled for", instant(job.ScheduledFor, now)},
+		{"waits for", waitsFor(job.BlockedOn)},
+		{"leased", lease},
+		{"priority", number(job.Priority)},
+		{"attempts", attempts(job)},
+		{"crashes", number(job.Crashes)}, {"snoozes", number(job.Snoozes)},
+		{"enqueued", instant(job.EnqueuedAt, now)},
+		{"started", instant(job.StartedAt, now)}, {"finished", instant(job.FinishedAt, now)},
+		{"worker", job.Worker},
+		{"timeout", duration(job.Timeout)}, {"deadline", instant(job.Deadline, now)},
+		{"expires after", duration(job.ExpireAfter)}, {"retention", duration(job.Retention)},
+		{"kept until", instant(job.KeptUntil, now)},
+		{"tags", strings.Join(job.Tags, ", ")}, {"headers", headers(job.Headers)},
+		{"codec", job.Codec},
+		{"payload", string(v.Payload)}, {"result", string(v.Result)}, {"progress", string(v.Progress)},
+		{"payload error", v.PayloadError},
+	}
+	if !job.DueAt.Equal(job.EnqueuedAt) {
+		fields = slices.Insert(fields, 12, field{"first due", instant(job.DueAt, now)})
+	}
+	for _, f := range job.Failures {
+		text := fmt.Sprintf("%s, by %s: %s", instant(f.At, now), f.Worker, f.Error)
+		if f.Stack != "" {
+			text += "\n" + strings.TrimSpace(f.Stack)
+		}
+		fields = append(fields, field{"failure " + strconv.Itoa(f.Attempt), text})
+	}
+	return fields
+}
+
+// number tells one that is not 0.
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+func headers(all map[string]string) string {
+	var lines []string
+	for key, value := range all {
+		lines = append(lines, key+": "+value)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}

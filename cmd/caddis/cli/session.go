@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// session is an open store.
+type session struct {
+	// url is the store's, as it may be shown.
+	url    string
+	store  backend.Backend
+	client *jobs.Client
+}
+
+// open opens the store that the flags, the environment or the config name. create
+// says that a file which is not there is to be made.
+func (t *tool) open(create bool) (*session, error) {
+	url := cmp.Or(t.storeURL, t.getenv(StoreVariable), t.config.Store)
+	if url == "" {
+		return nil, wrongUse("no store is named; give --store URL or set %s, for example to redis://localhost:6379 or sqlite:jobs.db", StoreVariable)
+	}
+	if err := checkStore(url, create); err != nil {
+		return nil, err
+	}
+	store, err := backend.Open(url)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: t.registry})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return &session{url: shown(url), store: store, client: client}, nil
+}
+
+// with makes a command of what is done with an open store. The first INT or TERM ends the
+// context, with an interrupted as its cause; a second one ends the process.
+func (t *tool) with(do func(ctx context.Context, s *session, args []string) error) func(*cobra.Command, []string) error {
+	return t.withStore(false, do)
+}
+
+// withStore is with; create says that a file which is not there is to be made.
+func (t *tool) withStore(create bool, do func(ctx context.Context, s *session, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) (err error) {
+		s, err := t.open(create)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if closing := s.store.Close(); err == nil {
+				err = closing
+			}
+		}()
+		ctx, stop := untilSignal(c.Context())
+		defer stop()
+		err = do(ctx, s, args)
+		var cause interrupted
+		if err != nil && errors.As(context.Cause(ctx), &cause) {
+			return cause // the store's error is only that it was called off
+		}
+		return err
+	}
+}
+
+// untilSignal is a context that ends when INT or TERM comes.
+func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case sig := <-signals:
+			signal.Stop(signals)
+			cancel(interrupted{sig})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// clean makes a text one line that a terminal shows as it is: what is stored of jobs is
+// written by others, and may hold what moves the cursor or reverses the text.
+func clean(text string) string { return cleaned(text, false) }
+
+// cleanLines is clean for texts that may have several lines.
+func cleanLines(text string) string { return cleaned(text, true) }
+
+func cleaned(text string, lines bool) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case lines && (r == '\n' || r == '\t'), unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r == '\n' || r == '\t':
+			b.WriteByte(' ')
+		case r == '\r' && lines:
+		case r < 0x10000:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	return b.String()
+}
+
+// harmless escapes in JSON what a terminal would obey. The bytes below a space are
+// escaped already, and outside of strings there is nothing of the kind.
+func harmless(data []byte) []byte {
+	obeyed := func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) && r != utf8.RuneError }
+	if bytes.IndexFunc(data, obeyed) < 0 {
+		return data
+	}
+	var b bytes.Buffer
+	for _, r := range string(data) {
+		switch {
+		case !obeyed(r):
+			b.WriteRune(r)
+		case r < 0x10000:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		}
+	}
+	return b.Bytes()
+}
+
+// shorten cuts a text to its first line, and that to a number of letters.
+func shorten(text string, letters int) string {
+	line, _, more := strings.Cut(strings.TrimSpace(text), "\n")
+	runes := []rune(line)
+	if len(runes) > letters {
+		return string(runes[:letters-1]) + "…"
+	}
+	if more {
+		return line + " …"
+	}
+	return line
+}
+
+// ago tells how long an instant has passed, or how soon it comes.
+func ago(at, now time.Time) string {
+	switch d := now.Sub(at); {
+	case at.IsZero():
+		return ""
+	case d < 0:
+		return "in " + span(-d)
+	default:
+		return span(d) + " ago"
+	}
+}
+
+// span tells a time in the unit that fits.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 2*day:
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd", d/day)
+}
+
+// instant tells a time and how long ago that is.
+func instant(at, now time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339) + " (" + ago(at, now) + ")"
+}
+
+// duration tells one that may not be said.
+func duration(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
+}
