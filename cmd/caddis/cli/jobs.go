@@ -30,6 +30,9 @@ func (f *filter) flags(c *cobra.Command) {
 func (f *filter) empty() bool { return f.kind == "" && len(f.tags) == 0 }
 
 func (f *filter) check() error {
+	if slices.Contains(f.tags, "") {
+		return wrongUse("--tag=: no job has an empty tag")
+	}
 	if f.kind == "" {
 		return nil
 	}

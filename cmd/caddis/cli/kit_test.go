@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"io"
 	"os"
 	"path/filepath"
@@ -190,4 +191,16 @@ func TestMain(m *testing.M) {
 		programOfTests()
 	}
 	os.Exit(m.Run())
+}
+
+// lock keeps all others from writing to a file of SQLite until it is undone.
+func lock(t testing.TB, url string) (undo func()) {
+	db, err := sql.Open("sqlite", "file:"+strings.TrimPrefix(url, "sqlite:")+"?_txlock=immediate")
+	require.NoError(t, err)
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	return func() {
+		require.NoError(t, tx.Rollback())
+		require.NoError(t, db.Close())
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,19 +52,25 @@ func (t *tool) with(do func(ctx context.Context, s *session, args []string) erro
 
 // withStore is with; create says that a file which is not there is to be made.
 func (t *tool) withStore(create bool, do func(ctx context.Context, s *session, args []string) error) func(*cobra.Command, []string) error {
-	return func(c *cobra.Command, args []string) (err error) {
+	return func(c *cobra.Command, args []string) error {
 		s, err := t.open(create)
 		if err != nil {
 			return err
 		}
-		defer func() {
-			if closing := s.store.Close(); err == nil {
-				err = closing
-			}
-		}()
 		ctx, stop := untilSignal(c.Context())
 		defer stop()
-		err = do(ctx, s, args)
+		done := make(chan error, 1)
+		go func() { done <- errors.Join(do(ctx, s, args), s.store.Close()) }()
+		select {
+		case err = <-done:
+		case <-ctx.Done():
+			// It says how far it came, unless its store does not let go.
+			select {
+			case err = <-done:
+			case <-time.After(patience):
+				err = context.Cause(ctx)
+			}
+		}
 		var cause interrupted
 		if err != nil && errors.As(context.Cause(ctx), &cause) {
 			return cause // the store's error is only that it was called off
@@ -71,6 +78,9 @@ func (t *tool) withStore(create bool, do func(ctx context.Context, s *session, a
 		return err
 	}
 }
+
+// patience is how long a command that was called off is waited for.
+const patience = 500 * time.Millisecond
 
 // untilSignal is a context that ends when INT or TERM comes.
 func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
