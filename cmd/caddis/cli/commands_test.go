@@ -18,6 +18,15 @@ type step struct {
 	out, err string
 }
 
+// check calls the command line and compares what it leaves.
+func (s step) check(t testing.TB, url string) {
+	t.Helper()
+	a := on(t, url, strings.Fields(s.line)...)
+	require.Equal(t, strings.TrimPrefix(s.out, "\n"), steady(a.out), s.line)
+	require.Equal(t, strings.TrimPrefix(s.err, "\n"), steady(a.err), s.line)
+	require.Equal(t, s.code, a.code, s.line)
+}
+
 // story is calls of the command line, one after the other on a fleet.
 var story = []step{
 	{"queues", 0, `
@@ -127,27 +136,6 @@ w-1  host-a  77  running  1/10  mail  welcome  TIME ago  TIME ago
 QUEUE  NAME  STATE  WHEN  KIND  NEXT  LAST  LAST JOB  ENQUEUED  SKIPPED
 mail  nightly  active  30 2 * * * in Europe/Berlin  report  in TIME  0  0
 `, ""},
-	{"doctor", 1, `
-LEVEL  ABOUT  FOUND  WHAT TO DO
-ok  program  caddis (devel), with VERSIONS
-ok  store  URL VERSION can be used
-ok  latency  a read takes TIME, the longest TIME
-ok  workers  1 running
-note  queue mail  1 job is dead  caddis jobs --queue mail --state dead
-warning  queue mail  1 job waits for a worker that knows the kind report  start a worker that has a handler for it
-`, `
-caddis: 1 of 6 findings are warnings or errors
-`},
-	{"doctor -o jsonl", 1, `
-{"level":"ok","about":"program","text":"caddis (devel), with VERSIONS"}
-{"level":"ok","about":"store","text":"URL VERSION can be used"}
-{"level":"ok","about":"latency","text":"a read takes TIME, the longest TIME"}
-{"level":"ok","about":"workers","text":"1 running"}
-{"level":"note","about":"queue mail","text":"1 job is dead","remedy":"caddis jobs --queue mail --state dead"}
-{"level":"warning","about":"queue mail","text":"1 job waits for a worker that knows the kind report","remedy":"start a worker that has a handler for it"}
-`, `
-caddis: 1 of 6 findings are warnings or errors
-`},
 	{"queue pause mail", 0, `
 QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
 mail  paused  1  1  1  1  1  1  1  TIME ago
@@ -267,11 +255,8 @@ fresh  open  0  0  0  0  0  0  0
 func TestEveryCommandSaysWhatItFoundOrDidOnEveryStore(t *testing.T) {
 	onStores(t, func(t *testing.T, url string) {
 		newFleet(t, url)
-		for _, step := range story {
-			a := on(t, url, strings.Fields(step.line)...)
-			require.Equal(t, strings.TrimPrefix(step.out, "\n"), a.out, step.line)
-			require.Equal(t, strings.TrimPrefix(step.err, "\n"), a.err, step.line)
-			require.Equal(t, step.code, a.code, step.line)
+		for _, s := range story {
+			s.check(t, url)
 		}
 	})
 }
@@ -279,7 +264,7 @@ func TestEveryCommandSaysWhatItFoundOrDidOnEveryStore(t *testing.T) {
 func TestTheStoryHasEveryCommand(t *testing.T) {
 	t.Parallel()
 	told := func(path string) bool {
-		return slices.ContainsFunc(story, func(s step) bool {
+		return slices.ContainsFunc(slices.Concat(story, diagnoses), func(s step) bool {
 			return strings.HasPrefix("caddis "+s.line+" ", path+" ")
 		})
 	}

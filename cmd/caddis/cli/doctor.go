@@ -81,8 +81,11 @@ func (t *tool) printDiagnosis(d diagnosis) error {
 	return fmt.Errorf("%d of %d findings are warnings or errors", bad, len(d))
 }
 
-// probes is how often the store is asked to see how quick it answers.
-const probes = 11
+// probes is how often the store is asked to see how quick it answers; slow is what is told.
+const (
+	probes = 11
+	slow   = 20 * time.Millisecond
+)
 
 // store looks at the store itself, and reports whether it can be used.
 func (d *diagnosis) store(ctx context.Context, s *session) bool {
@@ -122,18 +125,18 @@ func (d *diagnosis) latency(ctx context.Context, s *session) {
 	for range probes {
 		began := time.Now()
 		if _, err := s.client.Job(ctx, jobs.DefaultQueue, "doctor"); err != nil && !errors.Is(err, backend.ErrNotFound) {
-			d.add(levelWarning, "latency", "", "a read failed: %s", plainText(err))
+			d.add(levelError, "latency", "", "a read failed: %s", plainText(err))
 			return
 		}
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
 	median, worst := took[len(took)/2].Round(10*time.Microsecond), took[len(took)-1].Round(10*time.Microsecond)
-	if median > 20*time.Millisecond {
-		d.add(levelWarning, "latency", "run workers near the store", "a read takes %v, the longest %v", median, worst)
-		return
+	level, remedy := levelOK, ""
+	if median > slow {
+		level, remedy = levelNote, "run producers and workers near the store"
 	}
-	d.add(levelOK, "latency", "", "a read takes %v, the longest %v", median, worst)
+	d.add(level, "latency", remedy, "a read takes %v, the longest %v", median, worst)
 }
 
 // work looks at queues, workers and schedules.

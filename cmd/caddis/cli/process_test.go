@@ -173,10 +173,7 @@ func TestAReaderThatHasEnoughEndsTheListing(t *testing.T) {
 		t.Skip("there is no shell")
 	}
 	url := newFile(t)
-	f := newFleet(t, url)
-	for range 2000 {
-		f.enqueue(Welcome{})
-	}
+	newFleet(t, url).enqueueMany(2000, Welcome{})
 	p := newProcess(t, "plain", url)
 	p.Path, p.Args = shell, []string{"sh", "-c", os.Args[0] + " jobs --limit 10000 -o jsonl | head -n 1"}
 	require.NoError(t, p.Start())
