@@ -14,6 +14,9 @@ TESTFLAGS =
 # beside it.
 LAB = ./internal/lab
 
+# The command line is a module of its own.
+CLI = cmd/caddis
+
 # SQLite is C that was translated to Go: under the race detector its whole model takes
 # too long, so the many sequences run without.
 SQLITE = ./backend/sqlite
@@ -22,15 +25,17 @@ test: setup
 	CADDIS_REQUIRE_REDIS=1 CGO_ENABLED=1 go test -race -timeout 25m $(TESTFLAGS) $$(go list ./... | grep -v -e /internal/lab -e /backend/sqlite)
 	CGO_ENABLED=1 go test -race -short -timeout 25m $(TESTFLAGS) $(SQLITE)
 	go test -timeout 25m -run DoesWhatTheModelDoes $(TESTFLAGS) $(SQLITE)
+	cd $(CLI) && CADDIS_REQUIRE_REDIS=1 CGO_ENABLED=1 go test -race -timeout 25m $(TESTFLAGS) ./...
 	CADDIS_REQUIRE_REDIS=1 CGO_ENABLED=1 go test -race -timeout 25m $(TESTFLAGS) $(LAB)
 
 lint:
 	@echo gofmt -l .
 	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not formatted: $$files" >&2; exit 1; }
-	go vet ./...
-	go run $(STATICCHECK) ./...
-	GOOS=darwin GOARCH=arm64 go vet ./...
-	GOOS=windows GOARCH=amd64 go vet ./...
+	@for module in . $(CLI); do (set -ex; cd $$module; \
+		go vet ./...; \
+		go run $(STATICCHECK) ./...; \
+		GOOS=darwin GOARCH=arm64 go vet ./...; \
+		GOOS=windows GOARCH=amd64 go vet ./...) || exit 1; done
 
 bench:
 	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...

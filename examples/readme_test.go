@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -293,8 +294,8 @@ func useReadme(t *testing.T, store backend.Backend) {
 	require.NoError(t, shop.Close())
 }
 
-// All Go code of the documents is in a test of this folder or in the shop, but for its
-// indentation.
+// All Go code of the documents is in a test of this folder, in the shop or in the
+// example of the command line, but for its indentation.
 func TestTheDocumentsShowCodeThatCompiles(t *testing.T) {
 	t.Parallel()
 	sources, err := filepath.Glob("shop/*/*.go")
@@ -302,7 +303,7 @@ func TestTheDocumentsShowCodeThatCompiles(t *testing.T) {
 	tests, err := filepath.Glob("*_test.go")
 	require.NoError(t, err)
 	var compiled string
-	for _, name := range append(sources, tests...) {
+	for _, name := range slices.Concat(sources, tests, []string{"../cmd/caddis/cli/example_test.go"}) {
 		source, err := os.ReadFile(name)
 		require.NoError(t, err)
 		compiled += flat(string(source))

@@ -163,7 +163,8 @@ func (c *comparison) rare() map[string]func() {
 		"retry":                 func() { c.act((*Backend).Retry) },
 		"delete":                func() { c.act((*Backend).Delete) },
 		"run now":               func() { c.act((*Backend).RunNow) },
-		"pause":                 func() { c.operate((*Backend).Pause) },
+		"pause":                 func() { c.pause(0) },
+		"pause for a time":      func() { c.pause(5 * time.Millisecond) },
 		"resume":                func() { c.operate((*Backend).Resume) },
 		"sweep":                 c.sweep,
 		"forget repeated calls": c.forget,
@@ -332,6 +333,10 @@ func (c *comparison) act(verb func(*Backend, context.Context, string, []string) 
 		}
 		return texts, err
 	})
+}
+
+func (c *comparison) pause(d time.Duration) {
+	c.operate(func(b *Backend, ctx context.Context, queue string) error { return b.Pause(ctx, queue, d) })
 }
 
 func (c *comparison) operate(verb func(*Backend, context.Context, string) error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -65,9 +64,10 @@ func (t *tool) actCommand(a act) *cobra.Command {
 	c := &cobra.Command{
 		Use:   a.name + " ID… | --all --queue QUEUE --state STATE",
 		Short: a.short,
-		Long: fmt.Sprintf(`%s: those with these ids, or with --all those of a queue in a state.
+		Long: fmt.Sprintf(`%s.
+It is done to the jobs with these ids, or with --all to all of a queue in a state.
 
-To do it again is safe. With --all it goes on to the jobs that were there when it began;
+To do it again is safe. With --all it ends with the jobs that were there when it began;
 when it is interrupted, what was done stays done.`, a.short),
 		Example: fmt.Sprintf("  %[1]s job %[2]s --all --queue mail --state %[3]s --dry-run", t.name, a.name, a.states[0]),
 		RunE: t.with(func(ctx context.Context, s *session, ids []string) error {
@@ -82,7 +82,7 @@ when it is interrupted, what was done stays done.`, a.short),
 	}
 	queueFlag(c, &r.queue)
 	c.Flags().BoolVar(&r.all, "all", false, "all jobs of --queue in --state, instead of ids")
-	stateFlag(c, &r.state, "with --all: the state")
+	stateFlag(c, &r.state, "with --all: the state", a.states)
 	r.filter.flags(c)
 	c.Flags().BoolVar(&r.dryRun, "dry-run", false, "with --all: only count them")
 	return c
@@ -115,11 +115,6 @@ func (r *actRequest) check(a act, ids []string) error {
 		return wrongUse("%s is not for %s jobs, but for those that are %s", a.name, r.state[0], joinStates(a.states))
 	}
 	return r.filter.check()
-}
-
-func joinStates(states []backend.State) string {
-	list := stateList(states)
-	return strings.ReplaceAll(list.String(), ",", ", ")
 }
 
 // actResult is what an act did to a job.

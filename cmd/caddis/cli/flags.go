@@ -44,10 +44,16 @@ func (l *stateList) Set(text string) error {
 	return nil
 }
 
-// stateFlag adds --state.
-func stateFlag(c *cobra.Command, states *stateList, usage string) {
-	c.Flags().Var(states, "state", usage+": "+strings.Join(stateNames, ", "))
-	complete(c, "state", stateNames...)
+// stateFlag adds --state, for some of the states.
+func stateFlag(c *cobra.Command, states *stateList, usage string, of []backend.State) {
+	c.Flags().Var(states, "state", usage+": "+joinStates(of))
+	list := stateList(of)
+	complete(c, "state", strings.Split(list.String(), ",")...)
+}
+
+func joinStates(states []backend.State) string {
+	list := stateList(states)
+	return strings.ReplaceAll(list.String(), ",", ", ")
 }
 
 // queueList is a flag that names queues.

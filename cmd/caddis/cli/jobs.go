@@ -84,7 +84,7 @@ it says so, and with which --cursor to go on.`,
 	}
 	list.Example = strings.ReplaceAll(list.Example, "{}", t.name)
 	list.Flags().Var(&q.queues, "queue", "only this queue; several: of each; by default all")
-	stateFlag(list, &q.states, "only this state; several: of each; by default all")
+	stateFlag(list, &q.states, "only this state; several: of each; by default all", backend.States)
 	q.filter.flags(list)
 	list.Flags().IntVar(&q.limit, "limit", backend.DefaultPage, fmt.Sprintf("how many jobs are listed, 1 to %d", maxListed))
 	list.Flags().IntVar(&q.scan, "scan", 100_000, "how many jobs are looked at for those of a kind or tag")
