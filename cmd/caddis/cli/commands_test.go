@@ -140,6 +140,17 @@ mail  nightly  active  30 2 * * * in Europe/Berlin  report  in TIME  0  0
 QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
 mail  paused  1  1  1  1  1  1  1  TIME ago
 `, ""},
+	{"job why waiting-1", 0, `
+job  waiting-1
+queue  mail
+kind  welcome
+state  waiting
+paused  the queue mail is paused until somebody resumes it
+`, ""},
+	{"queue pause mail --for 1h", 0, `
+QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
+mail  paused  1  1  1  1  1  1  1  TIME ago
+`, ""},
 	{"queue resume mail", 0, `
 QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
 mail  open  1  1  1  1  1  1  1  TIME ago

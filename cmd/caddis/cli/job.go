@@ -18,11 +18,49 @@ import (
 func (t *tool) jobCommand() *cobra.Command {
 	job := &cobra.Command{Use: "job", Short: "Show a job, and act on jobs"}
 	group(job)
-	job.AddCommand(t.jobShowCommand())
+	job.AddCommand(t.jobShowCommand(), t.jobWhyCommand())
 	for _, a := range acts {
 		job.AddCommand(t.actCommand(a))
 	}
 	return job
+}
+
+// oneID are the args of a command that is about one job.
+func oneID(c *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return wrongUse("%s needs one id of a job, and got %d", c.CommandPath(), len(args))
+	}
+	return nil
+}
+
+// jobWhyCommand tells what Client.Explain says.
+func (t *tool) jobWhyCommand() *cobra.Command {
+	var queue queueName
+	why := &cobra.Command{
+		Use:   "why ID",
+		Short: "Say why a job does not run",
+		Args:  oneID,
+		RunE: t.with(func(ctx context.Context, s *session, args []string) error {
+			if err := asUsage(backend.CheckID(args[0])); err != nil {
+				return err
+			}
+			job, err := s.find(ctx, string(queue), args[0])
+			if err != nil {
+				return err
+			}
+			e, err := s.client.Explain(ctx, job.Queue, job.ID)
+			if err != nil {
+				return err
+			}
+			fields := []field{{"job", e.ID}, {"queue", e.Queue}, {"kind", e.Kind}, {"state", string(e.State)}}
+			for _, r := range e.Reasons {
+				fields = append(fields, field{string(r.Cause), r.Text})
+			}
+			return t.printFields(fields, e)
+		}),
+	}
+	queueFlag(why, &queue)
+	return why
 }
 
 func (t *tool) jobShowCommand() *cobra.Command {
@@ -31,12 +69,7 @@ func (t *tool) jobShowCommand() *cobra.Command {
 	show := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show all that is known of a job; its data only with --payload",
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return wrongUse("%s needs one id of a job, and got %d", c.CommandPath(), len(args))
-			}
-			return nil
-		},
+		Args:  oneID,
 		RunE: t.with(func(ctx context.Context, s *session, args []string) error {
 			if err := asUsage(backend.CheckID(args[0])); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
 )
 
 // statePaused is what the state of a queue or a schedule says that is paused.
@@ -83,7 +84,7 @@ func (t *tool) queueShowCommand() *cobra.Command {
 
 func queueFields(q backend.QueueInfo, now time.Time) []field {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	fields := []field{{"queue", q.Name}, {"state", queueState(q)}, {"shards", strconv.Itoa(q.Shards)}}
+	fields := []field{{"queue", q.Name}, {"state", queueState(q)}, {"paused until", instant(q.PausedUntil, now)}, {"shards", strconv.Itoa(q.Shards)}}
 	for _, s := range backend.States {
 		fields = append(fields, field{string(s), number(q.Counts[s])})
 	}
@@ -100,14 +101,27 @@ func queueFields(q backend.QueueInfo, now time.Time) []field {
 
 func (t *tool) queuePauseCommand() *cobra.Command {
 	var fresh bool
-	pause := &cobra.Command{
+	var limit time.Duration
+	var pause *cobra.Command
+	pause = &cobra.Command{
 		Use:   "pause QUEUE…",
 		Short: "Stop the hand-out of queues' jobs in the whole fleet; those that run go on",
 		Args:  names("name of a queue"),
 		RunE: t.with(func(ctx context.Context, s *session, args []string) error {
-			return t.setPaused(ctx, s, args, fresh, s.client.PauseQueue)
+			var options []jobs.PauseOption
+			if pause.Flags().Changed("for") {
+				var wanted time.Duration
+				if err := jobs.For(limit)(&wanted); err != nil {
+					return asUsage(err)
+				}
+				options = append(options, jobs.For(wanted))
+			}
+			return t.setPaused(ctx, s, args, fresh, func(ctx context.Context, name string) error {
+				return s.client.PauseQueue(ctx, name, options...)
+			})
 		}),
 	}
+	pause.Flags().DurationVar(&limit, "for", 0, "resume them by themselves after this time, such as 10m")
 	pause.Flags().BoolVar(&fresh, "new", false, "also queues that have held no job yet")
 	return pause
 }

@@ -44,6 +44,7 @@ var badValues = map[string][]bad{
 	"expire-after": {{"-1m", "give a positive duration"}},
 	"header":       {{"trace", "write it as key=value"}, {"=x", "give a key that is not empty"}},
 	"concurrency":  {{"0", "give more than 0"}, {"2000000", "it goes from 1 to 1000000"}},
+	"for":          {{"0s", "give a positive time"}, {"soon", "it is no duration"}},
 	"grace":        {{"0s", "give more than 0"}, {"25", "it is no duration"}},
 }
 
@@ -56,6 +57,7 @@ var otherwise = map[string][]bad{
 var rightUse = map[string]string{
 	"caddis queue show": "mail", "caddis queue pause": "mail", "caddis queue resume": "mail",
 	"caddis job show":   "waiting-1",
+	"caddis job why":    "waiting-1",
 	"caddis job cancel": "--all --queue mail --state waiting --dry-run",
 	"caddis job retry":  "--all --queue mail --state dead --dry-run",
 	"caddis job run":    "--all --queue mail --state scheduled --dry-run",
