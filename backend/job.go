@@ -110,20 +110,33 @@ type NewJob struct {
 	// way: it is forgotten, with its history, and this one is stored as new. A job
 	// that has not finished is left as it is.
 	ReplaceFinished bool
+	// Unique is the key that the job holds, if any.
+	Unique Unique
 }
 
 // Receipt says what an enqueue did with one job.
 type Receipt struct {
 	Queue string `json:"queue"`
 	ID    string `json:"id"`
-	// State is the job's state right after the enqueue.
+	// State is the state of the job, or of the Holder, right after the enqueue.
 	State State `json:"state,omitempty"`
 	// Existing is true if the queue held a job of this id already; that one is
 	// unchanged.
 	Existing bool `json:"existing,omitempty"`
+	// Holder is, for a job with a unique key, the id of the job that holds it after the
+	// enqueue: its own, or that of another one, because of which it was not stored under
+	// its own id. State is then the holder's, and empty if that is held for a time and
+	// its job forgotten. If Existing is true nobody has looked at the key.
+	Holder string `json:"holder,omitempty"`
+	// Replaced is true if the job has taken the place of the Holder.
+	Replaced bool `json:"replaced,omitempty"`
 	// Err is why the job was not stored. In JSON it is its text, "error".
 	Err error `json:"-"`
 }
+
+// Duplicate reports whether another job holds the unique key: nothing was stored, or if
+// Replaced is true, it was under that job's id.
+func (r Receipt) Duplicate() bool { return r.Holder != "" && r.Holder != r.ID }
 
 // MarshalJSON writes the error as its text.
 func (r Receipt) MarshalJSON() ([]byte, error) {

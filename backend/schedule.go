@@ -182,8 +182,11 @@ func ParseTickID(id string) (name string, at time.Time, ok bool) {
 
 // ShardKey is the part of a job's id that decides its shard, where a queue has
 // several: all of it, but for the jobs of a schedule what they have in common, as a
-// tick is atomic with its job.
+// tick is atomic with its job, and for those with a unique key, see [KeyedID], the key.
 func ShardKey(id string) string {
+	if key := keyOf(id); key != "" {
+		return key
+	}
 	if strings.HasPrefix(id, tickPrefix) {
 		if stop := strings.LastIndexByte(id, '@'); stop > 0 {
 			return id[:stop]

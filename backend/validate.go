@@ -158,7 +158,7 @@ func (j *NewJob) Check() error {
 	case !expressible(j.Deadline):
 		return reject("a deadline in the year %d; the years go from 0 to 9999", j.Deadline.Year())
 	}
-	return nil
+	return j.Unique.check()
 }
 
 // expressible reports whether an instant is one that every store and JSON can write.
