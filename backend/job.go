@@ -126,7 +126,7 @@ type Receipt struct {
 	// Holder is, for a job with a unique key, the id of the job that holds it after the
 	// enqueue: its own, or that of another one, because of which it was not stored under
 	// its own id. State is then the holder's, and empty if that is held for a time and
-	// its job forgotten. If Existing is true nobody has looked at the key.
+	// its job forgotten. It is empty if Existing is true.
 	Holder string `json:"holder,omitempty"`
 	// Replaced is true if the job has taken the place of the Holder.
 	Replaced bool `json:"replaced,omitempty"`

@@ -204,7 +204,8 @@ const (
 	TickEnqueued TickOutcome = iota + 1
 	// TickPassed: the schedule has advanced without a job, as the tick has none.
 	TickPassed
-	// TickSkipped: it has advanced without a job because of OverlapSkip.
+	// TickSkipped: it has advanced without a job because of OverlapSkip, or as another
+	// job holds the unique key of the new one.
 	TickSkipped
 	// TickWaits: nothing has changed, because of OverlapWait.
 	TickWaits

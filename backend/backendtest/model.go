@@ -25,6 +25,8 @@ type model struct {
 	completed, failed, cancelled, dead, crashed int64
 
 	schedules map[string]*backend.Schedule
+	// keys has the id of the job that holds a unique key.
+	keys map[backend.Key]string
 }
 
 type entry struct {
@@ -37,10 +39,13 @@ type entry struct {
 	key             string
 	token, worker   string
 	cancelRequested bool
+
+	unique  backend.Unique
+	started bool
 }
 
 func newModel() *model {
-	return &model{jobs: map[string]*entry{}, schedules: map[string]*backend.Schedule{}}
+	return &model{jobs: map[string]*entry{}, schedules: map[string]*backend.Schedule{}, keys: map[backend.Key]string{}}
 }
 
 func (m *model) count(state backend.State) int64 {
@@ -82,6 +87,7 @@ func (m *model) wait(e *entry) {
 // become takes what belongs to the earlier state from a job.
 func (m *model) become(e *entry, state backend.State) {
 	e.state = state
+	m.moved(e)
 	e.token, e.worker, e.key, e.cancelRequested = "", "", "", false
 }
 
@@ -90,19 +96,30 @@ func (m *model) enqueue(jobs []backend.NewJob) []backend.Receipt {
 	for _, n := range jobs {
 		e := m.jobs[n.ID]
 		existing := e != nil && !(n.ReplaceFinished && e.state.Final())
+		receipt := backend.Receipt{Queue: n.Queue, ID: n.ID, Existing: existing}
 		if !existing {
-			e = &entry{job: n.Job}
-			m.jobs[n.ID] = e
-			if n.Delay > 0 {
-				m.become(e, backend.StateScheduled)
-			} else {
-				m.wait(e)
+			if e = m.meet(&n, &receipt); e == nil {
+				e = m.add(n)
 			}
 		}
-		receipts = append(receipts, backend.Receipt{Queue: n.Queue, ID: n.ID, State: e.state, Existing: existing})
+		receipt.State = e.state
+		receipts = append(receipts, receipt)
 		m.known = true
 	}
 	return receipts
+}
+
+// add stores a job, in the place of one of its id.
+func (m *model) add(n backend.NewJob) *entry {
+	e := &entry{job: n.Job}
+	m.jobs[n.ID] = e
+	m.hold(e, n.Unique)
+	if n.Delay > 0 {
+		m.become(e, backend.StateScheduled)
+	} else {
+		m.wait(e)
+	}
+	return e
 }
 
 // unblockable returns the jobs that wait for one of the keys.
@@ -289,6 +306,7 @@ func (m *model) act(verb, id string) backend.ActResult {
 		}
 	case "delete":
 		if allowed = e.state != backend.StateRunning; allowed {
+			m.free(e)
 			delete(m.jobs, id)
 			return backend.ActResult{ID: id}
 		}

@@ -28,6 +28,7 @@ func (p *player) enqueue(limit int) {
 			jobs[i].Delay = never
 		}
 		jobs[i].ReplaceFinished = rapid.Bool().Draw(p.T, "replacing")
+		jobs[i].Unique = p.unique()
 	}
 	receipts, err := p.store.Enqueue(p.ctx, jobs)
 	require.NoError(p, err)

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -64,8 +65,14 @@ func (m *model) tick(t *backend.Tick) backend.TickOutcome {
 		}
 	}
 	if outcome == backend.TickEnqueued {
-		m.enqueue([]backend.NewJob{*t.Job})
-		s.Last, s.LastJob = t.At, t.Job.ID
+		receipt := m.enqueue([]backend.NewJob{*t.Job})[0]
+		if receipt.Duplicate() && !receipt.Replaced {
+			outcome = backend.TickSkipped
+		} else {
+			s.Last, s.LastJob = t.At, cmp.Or(receipt.Holder, t.Job.ID)
+		}
+	}
+	if outcome == backend.TickEnqueued {
 		s.Enqueued++
 	} else {
 		s.Skipped++
@@ -153,6 +160,7 @@ func (p *player) tick() {
 		if rapid.Bool().Draw(p.T, "delayed") {
 			job.Delay = never
 		}
+		job.Unique = p.unique()
 		t.Job = &job
 	}
 	times := 1

@@ -39,25 +39,41 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 			q = b.queue(n.Queue)
 			q.tidy(now)
 		}
-		state, existing, tell := q.add(n, now)
-		receipts[i] = backend.Receipt{Queue: q.name, ID: n.ID, State: state, Existing: existing}
+		var tell bool
+		receipts[i], tell = q.add(n, now)
 		news = news || tell
 	}
 	q.tell(news)
 	return receipts, nil
 }
 
-// add stores one job, unless the queue holds one of its id that does not give way. It
-// reports whether whoever waits for work has to know.
-func (q *queue) add(n *backend.NewJob, now int64) (state backend.State, existing, tell bool) {
+// add stores one job, unless the queue holds one of its id that does not give way, or
+// another one holds its key. It reports whether whoever waits for work has to know.
+func (q *queue) add(n *backend.NewJob, now int64) (receipt backend.Receipt, tell bool) {
+	receipt = backend.Receipt{Queue: q.name, ID: n.ID}
 	if j := q.holder(n); j != nil {
-		return j.state, true, false
+		receipt.State, receipt.Existing = j.state, true
+		return receipt, false
 	}
-	if j := q.jobs[n.ID]; j != nil {
+	id := n.ID
+	if h, j := q.conflict(n); h != nil {
+		receipt.Existing, receipt.Replaced = h.id == n.ID, replaceable(n, j)
+		if !receipt.Existing {
+			receipt.Holder = h.id
+		}
+		if !receipt.Replaced {
+			if j != nil {
+				receipt.State = j.state
+			}
+			return receipt, false
+		}
+		id = h.id
+	}
+	if j := q.jobs[id]; j != nil {
 		q.remove(j)
 	}
 	j := &job{Job: clone(n.Job)}
-	j.Queue = q.name
+	j.Queue, j.ID = q.name, id
 	j.body = bodySize(&j.Job)
 	enqueued := millis(now)
 	due := enqueued
@@ -70,8 +86,13 @@ func (q *queue) add(n *backend.NewJob, now int64) (state backend.State, existing
 	q.jobs[j.ID] = j
 	q.store.jobs++
 	q.store.bytes += j.body
+	q.hold(j, n.Unique, now)
+	if n.Unique.Held() {
+		receipt.Holder = id
+	}
 	tell = q.schedule(j, due, now)
-	return j.state, false, tell
+	receipt.State = j.state
+	return receipt, tell
 }
 
 // holder returns the job because of which a new one is not stored, or nil.
@@ -93,6 +114,9 @@ func (b *Backend) room(jobs []backend.NewJob, now int64) error {
 		if q := b.queues[n.Queue]; q != nil {
 			q.tidy(now)
 			if q.holder(n) != nil {
+				continue
+			}
+			if h, j := q.conflict(n); h != nil && !replaceable(n, j) {
 				continue
 			}
 		}

@@ -37,6 +37,11 @@ type job struct {
 	cancelRequested bool
 	// ahead is set if the job was leased ahead.
 	ahead bool
+
+	// unique is the key that the job holds or has held, until it has finished; started is
+	// set once it was leased.
+	unique  backend.Unique
+	started bool
 }
 
 func (j *job) size() int64 { return j.body + j.past }

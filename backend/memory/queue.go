@@ -40,6 +40,7 @@ type queue struct {
 	completed, failed, cancelled, dead, crashed, trimmed int64
 
 	schedules schedules
+	keys      keys
 
 	bell
 }
@@ -115,6 +116,7 @@ func (q *queue) block(j *job, key string) {
 func (q *queue) run(j *job, worker, token string, expires time.Duration) {
 	j.state = backend.StateRunning
 	j.worker, j.token = worker, token
+	q.begun(j)
 	j.expires = expires
 	q.running.insertSorted(j, int64(expires))
 }
@@ -188,6 +190,7 @@ func (q *queue) reclaim(now int64) int {
 // expired lease that nobody took over yet may still be settled.
 func (q *queue) tidy(now int64) (forgotten int) {
 	q.promote(now)
+	q.release(now)
 	return q.forget(now)
 }
 

@@ -53,6 +53,7 @@ func (q *queue) final(state backend.State) *finished {
 func (q *queue) finish(j *job, state backend.State, keep time.Duration, now int64) {
 	q.store.jobs--
 	q.store.bytes -= j.size()
+	q.ended(j)
 	switch state {
 	case backend.StateCompleted:
 		q.completed++
@@ -96,6 +97,7 @@ func (q *queue) remove(j *job) {
 	q.lift(j)
 	delete(q.jobs, j.ID)
 	if !j.state.Final() {
+		q.free(j)
 		q.store.jobs--
 		q.store.bytes -= j.size()
 	}

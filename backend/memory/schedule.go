@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -197,10 +198,14 @@ func (q *queue) tick(t *backend.Tick, now int64) (backend.TickOutcome, error) {
 			if last != nil && last.ID != t.Job.ID && t.Overlap == backend.OverlapCancel {
 				q.cancel(last, now)
 			}
-			_, _, tell := q.add(t.Job, now)
+			receipt, tell := q.add(t.Job, now)
 			q.tell(tell)
-			s.Last, s.LastJob = utc(t.At), t.Job.ID
-			s.Enqueued++
+			if receipt.Duplicate() && !receipt.Replaced {
+				outcome = backend.TickSkipped
+			} else {
+				s.Last, s.LastJob = utc(t.At), cmp.Or(receipt.Holder, t.Job.ID)
+				s.Enqueued++
+			}
 		}
 	}
 	s.Skipped += t.Missed
