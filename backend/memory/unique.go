@@ -37,7 +37,7 @@ func (q *queue) conflict(n *backend.NewJob) (*hold, *job) {
 
 // replaceable reports whether a new job takes the place of the one that holds its key.
 func replaceable(n *backend.NewJob, j *job) bool {
-	return n.Unique.Conflict == backend.ConflictReplace && j != nil && !j.started &&
+	return n.Unique.Conflict == backend.ConflictReplace && j != nil && j.unique.Key == n.Unique.Key && !j.started &&
 		(j.state == backend.StateScheduled || j.state == backend.StateWaiting)
 }
 

@@ -64,6 +64,9 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 			letter := c.letters[k]
 			receipts[i].State = stateOf[letter]
 			receipts[i].Existing = letter < 'a'
+			if c.holders != nil {
+				meet(&receipts[i], c.holders[k])
+			}
 		}
 	}
 	for i := range receipts {
@@ -119,6 +122,9 @@ func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []b
 	for i := range jobs {
 		if q := queues[at[i]]; q != nil {
 			tags[i] = q.tagOf(jobs[i].ID)
+			if err := q.misplaced(&jobs[i]); err != nil {
+				return nil, &backend.Error{Op: "enqueue", Queue: q.name, ID: jobs[i].ID, Err: err}
+			}
 		} else {
 			receipts[i].Err = failed[at[i]]
 		}
@@ -133,6 +139,10 @@ const bulky = 16 << 10
 // freightOf makes the cargo of the jobs of one tag.
 func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
 	c := &cargo{jobs: make([]freight, len(p.at)), common: true}
+	for _, i := range p.at {
+		c.unique = c.unique || jobs[i].Unique.Held()
+	}
+	fresh = fresh && !c.unique
 	for n, i := range p.at {
 		job := &jobs[i]
 		due, enqueued := when(job), int64(0)
@@ -142,6 +152,9 @@ func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
 			}
 		}
 		c.jobs[n] = freight{id: job.ID, when: due, body: envelope(job, enqueued)}
+		if c.unique {
+			c.jobs[n].unique, c.jobs[n].random = &job.Unique, job.Fresh
+		}
 		c.size += len(c.jobs[n].body) + len(job.ID)
 		c.common = c.common && due == usual && len(c.jobs[n].body) <= bulky
 	}

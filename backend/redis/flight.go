@@ -29,6 +29,8 @@ type flight struct {
 	// doubtful: the cargos may have been stored by an earlier flight. All are looked
 	// up, and what is found under an id that was new for certain is ours.
 	doubtful bool
+	// holders are those of the keys, one for each job, after a flight with unique keys.
+	holders  []string
 	deadline time.Time
 }
 
@@ -108,6 +110,9 @@ func (f *flight) tell(letters string, err error) {
 			continue
 		}
 		n := len(c.jobs)
+		if f.holders != nil {
+			c.holders, f.holders = f.holders[:n:n], f.holders[n:]
+		}
 		c.tell(letters[:n], nil)
 		letters = letters[n:]
 	}
@@ -121,6 +126,10 @@ type sender func(c *call) (any, error)
 func (f *flight) run(send sender) (string, error) {
 	if f.jobs == 0 {
 		return "", nil // those who waited were taken back
+	}
+	if f.cargos[0].unique {
+		letters, err := f.runUnique(send)
+		return letters, classify(err)
 	}
 	if f.common {
 		letters, rare, err := f.runCommon(send)
@@ -201,7 +210,7 @@ func (f *flight) ours(letters string) string {
 	all, n := []byte(letters), 0
 	for _, c := range f.cargos {
 		for i := range c.jobs {
-			if c.jobs[i].fresh() {
+			if c.jobs[i].fresh() || c.jobs[i].random && (f.holders == nil || f.holders[n] == "") {
 				all[n] |= 'a' - 'A'
 			}
 			n++

@@ -16,7 +16,8 @@ import (
 // while the one before was in the air. Who finds the lane free carries the flight
 // itself.
 //
-// A tag has a lane for large calls, so that they keep no small one waiting.
+// A tag has a lane for large calls, so that they keep no small one waiting, and one for
+// calls with unique keys, which a script of its own stores.
 type lane struct {
 	mu       sync.Mutex
 	pending  []*cargo
@@ -34,10 +35,12 @@ type cargo struct {
 	jobs   []freight
 	size   int
 	common bool      // all are for the common path
+	unique bool      // one of them has a unique key
 	since  time.Time // when it boarded
 	// done is closed after letters or err is set; nil while the owner flies.
 	done    chan struct{}
 	letters string
+	holders []string // a job's, of those with unique keys
 	err     error
 }
 
@@ -45,6 +48,8 @@ type cargo struct {
 type freight struct {
 	id, when string
 	body     []byte
+	unique   *backend.Unique // only of jobs that share a call with one that has a key
+	random   bool            // and: the id is new for certain
 }
 
 // fresh reports whether the id is new for certain; the body then has its header.
@@ -59,6 +64,9 @@ const (
 
 // lane returns the one for cargo.
 func (t *tag) lane(c *cargo) *lane {
+	if c.unique {
+		return &t.lanes[2]
+	}
 	if c.size >= large {
 		return &t.lanes[1]
 	}

@@ -132,18 +132,23 @@ func (b *Backend) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickR
 	if err := backend.CheckTicks(ticks); err != nil {
 		return backend.TickReply{}, b.fail(op, "", err)
 	}
-	tags := make([]*tag, len(ticks))
+	tags, refused := make([]*tag, len(ticks)), make([]error, len(ticks))
 	for i := range ticks {
 		q, err := b.scheduled(ctx, ticks[i].Queue)
 		if err != nil {
 			return backend.TickReply{}, b.fail(op, ticks[i].Queue, err)
+		}
+		if ticks[i].Job != nil {
+			if refused[i] = q.misplaced(ticks[i].Job); refused[i] != nil {
+				continue
+			}
 		}
 		tags[i] = q.home(ticks[i].Name)
 	}
 	parts := split(len(ticks), func(i int) *tag { return tags[i] })
 	calls := make([]*call, len(parts))
 	for n, p := range parts {
-		calls[n] = p.tag.call(tickScript, "", 1+10*len(p.at))
+		calls[n] = p.tag.call(tickScript, "", 1+14*len(p.at))
 		calls[n].add(b.retention)
 		for _, i := range p.at {
 			calls[n].addTick(&ticks[i])
@@ -153,6 +158,11 @@ func (b *Backend) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickR
 		return backend.TickReply{}, b.fail(op, "", err)
 	}
 	reply := backend.TickReply{Results: make([]backend.TickResult, len(ticks)), Now: time.Now()}
+	for i, err := range refused {
+		if err != nil {
+			reply.Results[i].Err = &backend.Error{Op: op, Queue: ticks[i].Queue, ID: ticks[i].Job.ID, Err: err}
+		}
+	}
 	for n, p := range parts {
 		answer, err := calls[n].result()
 		rows, ok := answer.([]any)
@@ -195,6 +205,7 @@ func (c *call) addTick(t *backend.Tick) {
 		strconv.FormatUint(t.Missed, 10), t.Overlap.String())
 	if t.Job == nil {
 		c.add("", "2", "0", "")
+		c.addUnique(&backend.Unique{})
 		return
 	}
 	due := "0"
@@ -205,6 +216,7 @@ func (c *call) addTick(t *backend.Tick) {
 		due = strconv.FormatInt(ceilMilli(t.Job.At), 10)
 	}
 	c.add(t.Job.ID, strconv.Itoa(t.Job.Priority+2), due, string(envelope(t.Job, 0)))
+	c.addUnique(&t.Job.Unique)
 }
 
 // scheduled returns a queue whose schedules are asked for, which need not be there.

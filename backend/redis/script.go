@@ -45,6 +45,7 @@ func load(name string) *script {
 var (
 	enqueueScript        = load("enqueue")
 	enqueueCommon        = load("enqueue_common")
+	enqueueUnique        = load("enqueue_unique")
 	leaseScript          = load("lease")
 	leaseCommon          = load("lease_common")
 	settleScript         = load("settle")

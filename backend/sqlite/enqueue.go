@@ -60,11 +60,11 @@ func (t *txn) enqueue(jobs []backend.NewJob, fresh bool) ([]backend.Receipt, err
 			i += sheaf
 			continue
 		}
-		s, existing, err := q.add(n)
+		receipt, err := q.enter(n)
 		if err != nil {
 			return nil, &backend.Error{Op: "enqueue", Queue: n.Queue, ID: n.ID, Err: classify(err)}
 		}
-		receipts = append(receipts, backend.Receipt{Queue: n.Queue, ID: n.ID, State: s.public(), Existing: existing})
+		receipts = append(receipts, receipt)
 		i++
 	}
 	return receipts, nil
@@ -76,7 +76,7 @@ const sheaf = 32
 // bindable reports whether jobs are a sheaf: fresh, in one queue, and small.
 func bindable(jobs []backend.NewJob) bool {
 	for i := range jobs {
-		if n := &jobs[i]; !n.Fresh || n.Queue != jobs[0].Queue || len(n.Payload) > largePayload {
+		if n := &jobs[i]; !n.Fresh || n.Unique.Held() || n.Queue != jobs[0].Queue || len(n.Payload) > largePayload {
 			return false
 		}
 	}
@@ -152,6 +152,18 @@ func bytesOf(payload []byte) []byte {
 		return []byte{}
 	}
 	return payload
+}
+
+// enter stores one job, with its key if it has one.
+func (q *queue) enter(n *backend.NewJob) (backend.Receipt, error) {
+	if n.Unique.Held() {
+		return q.addUnique(n)
+	}
+	s, existing, err := q.add(n)
+	if err != nil {
+		return backend.Receipt{}, err
+	}
+	return backend.Receipt{Queue: q.name, ID: n.ID, State: s.public(), Existing: existing}, nil
 }
 
 // add stores one job, unless the queue holds one of its id.

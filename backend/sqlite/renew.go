@@ -102,6 +102,9 @@ func (t *txn) sweep(request *backend.SweepRequest) (reply backend.SweepReply, er
 		if err := q.trim(); err != nil {
 			return reply, err
 		}
+		if err := q.release(tidyBound); err != nil {
+			return reply, err
+		}
 		forgotten := found.forgotten + q.trimmed - trimmed
 		reply.Reclaimed += found.reclaimed
 		reply.Trimmed += forgotten

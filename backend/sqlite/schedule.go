@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -245,10 +246,17 @@ func (q *queue) tick(t *backend.Tick) (backend.TickOutcome, error) {
 		}
 	}
 	if outcome == backend.TickEnqueued {
-		if _, _, err := q.add(t.Job); err != nil {
+		receipt, err := q.enter(t.Job)
+		if err != nil {
 			return 0, &backend.Error{Op: "tick", Queue: q.name, ID: t.Job.ID, Err: classify(err)}
 		}
-		s.Last, s.LastJob = t.At, t.Job.ID
+		if receipt.Duplicate() && !receipt.Replaced {
+			outcome = backend.TickSkipped
+		} else {
+			s.Last, s.LastJob = t.At, cmp.Or(receipt.Holder, t.Job.ID)
+		}
+	}
+	if outcome == backend.TickEnqueued {
 		s.Enqueued++
 	} else {
 		s.Skipped++

@@ -1,7 +1,7 @@
 -- delete removes jobs that are not running.
 --
--- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta
--- USES     base clock waiting final state ghosts turn
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta holders holds holdtimes
+-- USES     base clock waiting final state ghosts keys turn
 -- ARGV     ids
 -- RETURNS  one letter per id, of the first ones at least: x deleted, R running, - no such job
 -- COST     O(ids)
@@ -28,6 +28,7 @@ for i = 1, #ARGV do
       end
       call('HDEL', JOBS, id)
       call('HDEL', HISTORY, id)
+      letgo({ id }, true)
     end
   end
   letters[i] = letter

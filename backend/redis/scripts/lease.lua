@@ -1,7 +1,7 @@
 -- lease hands out waiting jobs to one worker, after it has returned expired
 -- leases and moved due jobs.
 --
--- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell last
+-- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes last
 -- USES     base clock paused
 -- ARGV     token, process, number, part, max, duration in ms, retention, blocked keys to list,
 --          count ("1": say exactly how many are left), how many of max are leased ahead, proof (see grace), then the keys
@@ -61,7 +61,7 @@ elseif head then
   local stale, changed
   grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[11])
   if tonumber(head) <= now and grace <= now then
-    -- USES waiting history final reclaim
+    -- USES waiting history final keys reclaim
     local n, full = reclaim(1000)
     reclaimed = n
     unfinished = full
@@ -79,7 +79,7 @@ if due and tonumber(due) <= now * 8 + 7 then
 end
 
 -- Mostly there is nothing but jobs of the usual priority.
-local unusual = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HISTORY) > 0
+local unusual = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HISTORY, HOLDS) > 0
 local anyblocked = unusual and call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
 local asked, before = want, #ids
 local taken, spent, gone = {}, {}, 0 -- entries to cut off per level; ghosts among them
@@ -157,14 +157,18 @@ for i = 1, #ids do
   if not bodies[i] then dropped = dropped + 1 end
 end
 if dropped > 0 then
-  local present, there, kept = {}, {}, {}
+  local present, there, kept, vanished = {}, {}, {}, {}
   for i = 1, #ids do
     if bodies[i] then
       present[#present + 1], there[#there + 1] = ids[i], bodies[i]
       kept[#present] = levels[i]
+    else
+      vanished[#vanished + 1] = ids[i]
     end
   end
   ids, bodies, levels = present, there, kept
+  -- USES keys
+  letgo(vanished, true)
 end
 local past = unusual and #ids > 0 and call('HLEN', HISTORY) > 0 and fields(HISTORY, ids) or {}
 for i = 1, #past do past[i] = past[i] or '' end
@@ -202,6 +206,20 @@ if #ids > 0 then
         record[level] = text
       end
       records[2 * i - 1], records[2 * i] = id, text
+    end
+    if unusual and call('EXISTS', HOLDS) == 1 then
+      -- USES keys
+      local started = {}
+      for i, hold in ipairs(fields(HOLDS, ids)) do
+        local letter = hold and string.sub(hold, 1, 1)
+        if letter == 's' then
+          started[#started + 1] = ids[i]
+        elseif letter then
+          records[2 * i] = string.sub(records[2 * i], 1, TOKENAT - 2) .. '+' .. string.sub(records[2 * i], TOKENAT)
+          if string.find(letter, '%l') then call('HSET', HOLDS, ids[i], string.upper(letter) .. string.sub(hold, 2)) end
+        end
+      end
+      letgo(started)
     end
     each('HSET', RUNNING, records)
     if not head then head = expires end
@@ -245,7 +263,7 @@ if anyblocked then
 end
 if bulky and call('HLEN', JOBS) == 0 then bulky = call('HDEL', META, 'bulky') == 0 end
 local common = not paused and not unfinished and not bulky and ghosts <= gone
-if common and unusual then common = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED) == 0 end
+if common and unusual then common = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HOLDS) == 0 end
 if common then
   local head, limit = 0, now + 60000 -- it is found out anew now and then, whatever happens
   if due then

@@ -1,6 +1,6 @@
 -- settle records what became of leased jobs.
 --
--- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead meta bell last
+-- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead meta bell holders holds holdtimes last
 -- USES     base
 -- ARGV     call, retention, then groups of settlements that have a token and an outcome in common:
 --          token, outcome, how many, and for each its id and, unless the outcome is F, its history
@@ -31,6 +31,7 @@ end
 local records = fields(RUNNING, ids)
 local past = call('HLEN', HISTORY) > 0
 local letters, seen, done, forgotten, others = {}, {}, {}, {}, {}
+local ended = {} -- those that have finished and may hold a unique key
 local mine, mark -- a token and what a record has at TOKENAT if it holds
 for i = 1, n do
   local id, record = ids[i], records[i]
@@ -42,6 +43,7 @@ for i = 1, n do
     done[#done + 1] = id
     if specs[i] == 'F' then
       forgotten[#forgotten + 1] = id
+      if string.sub(record, TOKENAT - 1, TOKENAT - 1) == '+' then ended[#ended + 1] = id end
       letters[i] = 'c'
     else
       others[#others + 1] = i
@@ -100,6 +102,7 @@ if #others > 0 then
       dead[#dead + 1] = id
       letters[i] = 'd'
     end
+    if string.sub(record, TOKENAT - 1, TOKENAT - 1) == '+' and string.find(letters[i], '[cxd]') then ended[#ended + 1] = id end
     local progress = progressof(record)
     if blob ~= '' then
       local old = past and call('HGET', HISTORY, id)
@@ -161,6 +164,10 @@ if #forgotten > 0 then
   call('HINCRBY', META, 'completed', #forgotten)
 end
 if apply then apply() end
+if #ended > 0 then
+  -- USES keys
+  letgo(ended)
+end
 
 local answer = table.concat(letters)
 call('SET', LAST, ARGV[1] .. ':' .. answer, 'PX', MEMORY)

@@ -24,10 +24,11 @@ else
 end
 local i = 0
 for mark, n in string.gmatch(ARGV[2], '([^%z]+%z)(%d+)%z') do
+  mark = '-' .. mark -- a plus is for settle, see lib/keys.lua
   for _ = 1, tonumber(n) do
     i = i + 1
     local record = records[i]
-    if not record or string.find(record, mark, 41, true) ~= 41 then return 0 end -- see TOKENAT
+    if not record or string.find(record, mark, 40, true) ~= 40 then return 0 end -- see TOKENAT
   end
 end
 

@@ -1,9 +1,10 @@
 -- tick advances schedules and enqueues their jobs.
 --
--- KEYS     schedules jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell
--- USES     base clock bell waiting promote state ghosts final cancel schedule writeschedule
+-- KEYS     schedules jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes
+-- USES     base clock bell waiting promote state ghosts final keys cancel unique schedule writeschedule
 -- ARGV     retention, then per tick: name, version, instant and next one in ms, missed, overlap, then id, level, due in
---          ms (0: now; "+" and a delay) and body of the job; an id of '' is none
+--          ms (0: now; "+" and a delay), body, hold, key, time and conflict (see enqueue_unique) of the job; an id
+--          of '' is none
 --          overlap: allow, skip, wait, cancel
 -- RETURNS  now, then per tick: what became of it, the id of a running job to be cancelled, name, record, state of the
 --          last job
@@ -27,8 +28,25 @@ local function enqueue(id, level, due, body)
   ring()
 end
 
+-- enter stores a job, unless its key keeps it from that. It answers the id under which it
+-- is there, nil if another job holds its key.
+local function enter(id, level, due, body, hold, key, time, conflict)
+  if hold == '' or call('HEXISTS', JOBS, id) == 1 then
+    enqueue(id, level, due, body)
+    return id
+  end
+  local other, state, replaces = meet(key, conflict)
+  if other == id then return id end
+  if other and not replaces then return end
+  if other then withdraw(other, state) end
+  id = other or id
+  enqueue(id, level, due, body)
+  take(id, hold, key, time)
+  return id
+end
+
 -- tick answers what became of it, and the id of a running job that is to be told.
-local function tick(name, version, at, next, missed, overlap, id, level, due, body)
+local function tick(name, version, at, next, missed, overlap, id, level, due, body, hold, key, time, conflict)
   local s = readschedule(name)
   if not s then return 'stale', '' end
   if s.version ~= version then return id ~= '' and s.job == id and 'enqueued' or 'stale', '' end
@@ -42,22 +60,26 @@ local function tick(name, version, at, next, missed, overlap, id, level, due, bo
     if unfinished and overlap == 'skip' then became = 'skipped' end
     checklists()
     call('EXISTS', BELL)
+    call('HINCRBY', META, 'versions', 0) -- the first write: a full store refuses it
     if became == 'enqueued' then
-      s.last, s.job, s.enqueued, id = at, id, s.enqueued + 1, s.job
+      if unfinished and overlap == 'cancel' and cancel(s.job) == 'R' then told = s.job end
+      local entered = enter(id, tonumber(level), due, body, hold, key, time, conflict)
+      if entered then
+        s.last, s.job, s.enqueued = at, entered, s.enqueued + 1
+      else
+        became = 'skipped'
+      end
     end
-    if became == 'enqueued' and unfinished and overlap == 'cancel' then told = id end
   end
   s.skipped, s.next = s.skipped + tonumber(missed), next
   if became ~= 'enqueued' then s.skipped = s.skipped + 1 end
-  writeschedule(name, s) -- the first write: a full store refuses it
-  if told ~= '' and cancel(told) ~= 'R' then told = '' end
-  if became == 'enqueued' then enqueue(s.job, tonumber(level), due, body) end
+  writeschedule(name, s)
   return became, told
 end
 
 local results = { now }
-for i = 2, #ARGV, 10 do
-  local became, told = tick(unpack(ARGV, i, i + 9))
+for i = 2, #ARGV, 14 do
+  local became, told = tick(unpack(ARGV, i, i + 13))
   results[#results + 1] = { became, told, unpack(answer(ARGV[i])) }
 end
 return results

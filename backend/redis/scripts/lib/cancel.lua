@@ -20,6 +20,7 @@ local function cancel(id)
   end
   retire('cancelled', { id }, { now + policy('cancelled').age })
   call('HINCRBY', META, 'cancelled', 1)
+  letgo({ id })
   trim('cancelled', 1001)
   return 'x'
 end

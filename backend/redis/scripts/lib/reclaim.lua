@@ -15,7 +15,7 @@ local function reclaim(limit)
   end
   checklists()
   local records, blobs = fields(RUNNING, ids), fields(HISTORY, ids)
-  local line, histories, cancelled, crashes = lines(), {}, {}, 0
+  local line, histories, cancelled, vanished, crashes = lines(), {}, {}, {}, 0
   for i, id in ipairs(ids) do
     local record = records[i]
     local level = record and tonumber(string.sub(record, 2, 2))
@@ -41,6 +41,8 @@ local function reclaim(limit)
       else
         line[level][#line[level] + 1] = id
       end
+    else
+      vanished[#vanished + 1] = id
     end
   end
   each('ZREM', LEASES, ids)
@@ -51,6 +53,8 @@ local function reclaim(limit)
   if #cancelled > 0 then
     call('HINCRBY', META, 'cancelled', #cancelled)
     finish('cancelled', cancelled)
+    letgo(cancelled)
   end
+  letgo(vanished, true)
   return #ids, full
 end
