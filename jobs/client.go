@@ -158,7 +158,9 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 	}
 	job.Kind = name
 	k := c.registry.kind(name)
+	var unique *uniqueness
 	if k != nil {
+		unique = k.options.unique
 		job.Queue, job.Priority = k.queue(), k.options.job.Priority
 	}
 	for i, o := range options {
@@ -168,6 +170,9 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 		if err := o.applyToJob(job); err != nil {
 			return err
 		}
+		if u, ok := o.(uniqueOption); ok {
+			unique = u.uniqueness
+		}
 	}
 	if job.Queue == "" {
 		if !c.registry.empty() {
@@ -175,9 +180,18 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 		}
 		job.Queue = DefaultQueue
 	}
+	if unique != nil {
+		job.Unique = unique.Unique
+		if job.Unique.Key, err = unique.key(job, args, now); err != nil {
+			return err
+		}
+	}
 	if job.ID == "" {
 		job.ID = newID(now)
 		job.Fresh = c.plain
+		if unique != nil {
+			job.ID = backend.KeyedID(job.ID, job.Unique.Key)
+		}
 	}
 	codec := c.registry.encoding
 	if job.Payload, err = encode(codec, "payload", name, args); err != nil {

@@ -55,6 +55,7 @@ type Option interface {
 type kindOptions struct {
 	job     backend.NewJob
 	backoff RetryPolicy
+	unique  *uniqueness
 }
 
 type (

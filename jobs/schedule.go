@@ -251,6 +251,9 @@ func (c *Client) schedule(d declaration, declared bool) (backend.Schedule, *spec
 		return backend.Schedule{}, nil, reject("ID, In, At, Deadline and what becomes of an id that is held are said of one job, not of all jobs of a schedule")
 	}
 	s := &draft.spec
+	if job.Unique.Held() {
+		return backend.Schedule{}, nil, reject("its kind is jobs.Unique, which is not for schedules: their Overlap says what happens while the last job has not finished; give the schedule a kind of its own")
+	}
 	s.Declared = declared
 	s.Job = template{
 		Kind: job.Kind, Payload: job.Payload, Codec: job.Codec, Priority: job.Priority,

@@ -74,7 +74,7 @@ func (s *Store) Enqueue(ctx context.Context, batch []backend.NewJob) ([]backend.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range receipts {
-		if receipts[i].Err == nil && !receipts[i].Existing {
+		if receipts[i].Err == nil && !receipts[i].Existing && (!receipts[i].Duplicate() || receipts[i].Replaced) {
 			s.enqueued = append(s.enqueued, batch[i])
 		}
 	}
