@@ -152,6 +152,22 @@ func encrypted(secret []byte) error {
 	return err
 }
 
+type Reindex struct {
+	Document string `json:"document"`
+}
+
+func (Reindex) Kind() string { return "reindex" }
+
+func haveOnce(ctx context.Context, registry *jobs.Registry, client *jobs.Client,
+	welcome func(context.Context, *jobs.Job[Welcome]) error, reindex func(context.Context, *jobs.Job[Reindex]) error,
+) (jobs.Receipt, error) {
+	jobs.Handle(registry, welcome, jobs.Unique())
+	jobs.Handle(registry, reindex, jobs.Unique(jobs.UntilStarted(), jobs.Replace(),
+		jobs.By(func(r Reindex) any { return r.Document })))
+	receipt, err := client.Enqueue(ctx, Reindex{Document: "report"}, jobs.In(10*time.Second))
+	return receipt, err
+}
+
 func signUp(ctx context.Context, client *jobs.Client) error {
 	_, err := client.Enqueue(ctx, Welcome{UserID: 42}, jobs.In(3*time.Minute))
 	return err

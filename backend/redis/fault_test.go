@@ -93,6 +93,14 @@ func fresh(jobs []backend.NewJob) []backend.NewJob {
 	return jobs
 }
 
+// keyed has each of the jobs hold a key of its own.
+func keyed(jobs []backend.NewJob) []backend.NewJob {
+	for i := range jobs {
+		jobs[i].Unique = backend.Unique{Key: backend.Key{byte(i + 1)}, Hold: backend.HoldUntilStarted, Conflict: backend.ConflictReplace}
+	}
+	return jobs
+}
+
 func lease(t testing.TB, store backend.Backend, worker string, n int) []backend.Lease {
 	t.Helper()
 	reply, err := store.Lease(context.Background(), backend.LeaseRequest{
@@ -123,6 +131,7 @@ func TestAnEnqueueWhoseReplyIsLostStoresOnceAndReportsNoDuplicate(t *testing.T) 
 	t.Parallel()
 	for name, jobs := range map[string][]backend.NewJob{
 		"the common path": fresh(ids("a-", 0, 3)), "ids that others may hold": ids("a-", 0, 3),
+		"unique keys": keyed(ids("a-", 0, 3)), "unique keys of fresh jobs": keyed(fresh(ids("a-", 0, 3))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,6 +142,7 @@ func TestAnEnqueueWhoseReplyIsLostStoresOnceAndReportsNoDuplicate(t *testing.T) 
 			require.EqualValues(t, 2, c.lost.Load())
 			for _, r := range receipts {
 				require.False(t, r.Existing, r.ID)
+				require.False(t, r.Duplicate() || r.Replaced, r.ID)
 				require.Equal(t, backend.StateWaiting, r.State)
 			}
 			require.Len(t, lease(t, store, "w", 10), 3)

@@ -20,7 +20,7 @@ type role struct {
 
 var (
 	producing = role{
-		verbs:    []string{"enqueue"},
+		verbs:    []string{"enqueue", "enqueue_unique"},
 		commands: []string{"hsetnx", "hmget"},
 	}
 	working = role{

@@ -1,6 +1,6 @@
 -- enqueue_unique stores jobs of which some hold unique keys, one after the other.
 --
--- KEYS     jobs waiting scheduled running history blockedon completed cancelled dead ghosts meta bell holders holds holdtimes last
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes last
 -- USES     base clock waiting promote state ghosts final keys unique bell
 -- ARGV     flight, then for each job: id, when (see enqueue, but for "!"), body, hold (f until finished, s until started,
 --          t for a time, '' for a job without a key), key, time in ms, conflict (k keep, r replace)
