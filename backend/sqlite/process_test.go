@@ -189,56 +189,71 @@ func TestAnEnqueueOfAnotherProcessWakesWhoWaits(t *testing.T) {
 	t.Logf("picked up after the enqueue of another process was answered: p50 %v, p99 %v", late[50], late[98])
 }
 
+// listen hears what here is told of. It returns once that is so: before, commands are
+// not kept.
+func listen(t *testing.T, here, there backend.Backend) (heard chan backend.Command) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	heard, ended := make(chan backend.Command, 10), make(chan error, 1)
+	listens := make(chan struct{}, 1000)
+	go func() {
+		ended <- here.Listen(ctx, func(c backend.Command) {
+			if strings.HasPrefix(c.Queue, "listens-") {
+				listens <- struct{}{}
+				return
+			}
+			heard <- c
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		require.ErrorIs(t, <-ended, context.Canceled)
+	})
+	for n := range 1000 {
+		_, err := there.Enqueue(t.Context(), []backend.NewJob{{Job: backend.Job{ID: "a", Queue: fmt.Sprint("listens-", n), Kind: "kind"}}})
+		require.NoError(t, err)
+		select {
+		case <-listens:
+			return heard
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	require.Fail(t, "it does not listen")
+	return nil
+}
+
+func next(t *testing.T, heard chan backend.Command) backend.Command {
+	t.Helper()
+	select {
+	case c := <-heard:
+		return c
+	case <-time.After(patience):
+		require.Fail(t, "nothing was heard")
+		return backend.Command{}
+	}
+}
+
 func TestAQueueThatAppearsByAnotherProcessIsHeardOf(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	here, there := at(t, path), at(t, path)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	heard := make(chan backend.Command, 10)
-	ended := make(chan error, 1)
-	go func() { ended <- here.Listen(ctx, func(c backend.Command) { heard <- c }) }()
-	_, err := here.QueueNames(t.Context())
-	require.NoError(t, err)
+	heard := listen(t, here, there)
 	enqueue(t, there, "a")
-	select {
-	case c := <-heard:
-		require.Equal(t, backend.Command{Verb: backend.CommandQueue, Queue: "q"}, c)
-	case <-time.After(patience):
-		require.Fail(t, "the queue was not heard of")
-	}
-	cancel()
-	require.ErrorIs(t, <-ended, context.Canceled)
+	require.Equal(t, backend.Command{Verb: backend.CommandQueue, Queue: "q"}, next(t, heard))
 }
 
 func TestACancelByAnotherProcessIsHeard(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	here, there := at(t, path), at(t, path)
+	heard := listen(t, here, there)
 	enqueue(t, here, "a")
+	require.Equal(t, backend.Command{Verb: backend.CommandQueue, Queue: "q"}, next(t, heard))
 	require.Len(t, (&worker{TB: t, store: here, id: "w"}).lease(1, time.Minute), 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	heard := make(chan backend.Command, 10)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- here.Listen(ctx, func(c backend.Command) {
-			if c.Verb != backend.CommandQueue {
-				heard <- c
-			}
-		})
-	}()
 	results, err := there.Cancel(t.Context(), "q", []string{"a"})
 	require.NoError(t, err)
 	require.NoError(t, results[0].Err)
-	select {
-	case c := <-heard:
-		require.Equal(t, backend.Command{Verb: backend.CommandCancel, Queue: "q", ID: "a"}, c)
-	case <-time.After(patience):
-		require.Fail(t, "the cancel was not heard")
-	}
-	cancel()
-	require.ErrorIs(t, <-ended, context.Canceled)
+	require.Equal(t, backend.Command{Verb: backend.CommandCancel, Queue: "q", ID: "a"}, next(t, heard))
 }
 
 func TestProcessesThatReachTheFileByDifferentPathsTakeNothingFromEachOther(t *testing.T) {
