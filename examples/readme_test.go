@@ -168,6 +168,26 @@ func haveOnce(ctx context.Context, registry *jobs.Registry, client *jobs.Client,
 	return receipt, err
 }
 
+func TestTheCodeOfUniqueJobsWorks(t *testing.T) {
+	var receipts []jobs.Receipt
+	store, err := backend.Open("memory:")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	for range 2 { // two programs
+		registry := jobs.NewRegistry()
+		client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: registry})
+		require.NoError(t, err)
+		receipt, err := haveOnce(t.Context(), registry, client,
+			func(context.Context, *jobs.Job[Welcome]) error { return nil },
+			func(context.Context, *jobs.Job[Reindex]) error { return nil })
+		require.NoError(t, err)
+		receipts = append(receipts, receipt)
+	}
+	require.False(t, receipts[0].Duplicate())
+	require.True(t, receipts[1].Duplicate())
+	require.Equal(t, receipts[0].ID, receipts[1].Holder)
+}
+
 func signUp(ctx context.Context, client *jobs.Client) error {
 	_, err := client.Enqueue(ctx, Welcome{UserID: 42}, jobs.In(3*time.Minute))
 	return err
