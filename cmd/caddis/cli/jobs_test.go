@@ -68,6 +68,7 @@ func TestAListThatWasCutGoesOnByItsCursorAndMissesNothing(t *testing.T) {
 			{all, 9, "--limit 7"},
 			{all, 60, "--limit 1"},
 			{all[30:], 5, "--limit 7 --queue b"},
+			{all, 9, "--kind welcome --limit 7"}, // those that match follow each other
 			{vip, 1, "--tag vip"},
 			{vip, 9, "--tag vip --limit 1"}, // the last of them finds none
 			{vip, 5, "--tag vip --limit 2"},
