@@ -149,22 +149,25 @@ func (c *comparison) rare() map[string]func() {
 			c.enqueueFresh(5*time.Millisecond, 3)
 			time.Sleep(10 * time.Millisecond) // it is due in both, and nobody knows
 		},
-		"enqueue large ones":    func() { c.enqueueFresh(0, 20<<10) },
-		"enqueue known ids":     c.enqueueKnown,
-		"repeat a lease":        c.leaseAgain,
-		"settle":                func() { c.settle(0) },
-		"settle for later":      func() { c.settleFor(backend.OutcomeSnoozed, 5*time.Millisecond) },
-		"block":                 func() { c.settle(backend.OutcomeBlocked) },
-		"release":               func() { c.settle(backend.OutcomeReleased) },
-		"repeat a settle":       c.sendSettle,
-		"renew":                 c.renew,
-		"let leases expire":     c.expire,
-		"cancel":                func() { c.act((*Backend).Cancel) },
-		"retry":                 func() { c.act((*Backend).Retry) },
-		"delete":                func() { c.act((*Backend).Delete) },
-		"run now":               func() { c.act((*Backend).RunNow) },
-		"pause":                 func() { c.pause(0) },
-		"pause for a time":      func() { c.pause(5 * time.Millisecond) },
+		"enqueue large ones": func() { c.enqueueFresh(0, 20<<10) },
+		"enqueue known ids":  c.enqueueKnown,
+		"repeat a lease":     c.leaseAgain,
+		"settle":             func() { c.settle(0) },
+		"settle for later":   func() { c.settleFor(backend.OutcomeSnoozed, 5*time.Millisecond) },
+		"block":              func() { c.settle(backend.OutcomeBlocked) },
+		"release":            func() { c.settle(backend.OutcomeReleased) },
+		"repeat a settle":    c.sendSettle,
+		"renew":              c.renew,
+		"let leases expire":  c.expire,
+		"cancel":             func() { c.act((*Backend).Cancel) },
+		"retry":              func() { c.act((*Backend).Retry) },
+		"delete":             func() { c.act((*Backend).Delete) },
+		"run now":            func() { c.act((*Backend).RunNow) },
+		"pause":              func() { c.pause(0) },
+		"pause for a time": func() {
+			c.pause(5 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // it is over in both
+		},
 		"resume":                func() { c.operate((*Backend).Resume) },
 		"sweep":                 c.sweep,
 		"forget repeated calls": c.forget,
@@ -401,6 +404,8 @@ func (w *twin) stored(t require.TestingT, queue string) map[string]any {
 				fields[field] = fmt.Sprint(value[0]>>5, value[headerSize:])
 			case key == "meta" && slices.Contains([]string{"beat", "grace", "common", "due"}, field):
 				delete(fields, field)
+			case key == "meta" && field == "paused" && value != "1":
+				fields[field] = "until a time"
 			}
 		}
 		all[key] = fields
