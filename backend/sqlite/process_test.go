@@ -248,12 +248,13 @@ func TestACancelByAnotherProcessIsHeard(t *testing.T) {
 	here, there := at(t, path), at(t, path)
 	heard := listen(t, here, there)
 	enqueue(t, here, "a")
-	require.Equal(t, backend.Command{Verb: backend.CommandQueue, Queue: "q"}, next(t, heard))
 	require.Len(t, (&worker{TB: t, store: here, id: "w"}).lease(1, time.Minute), 1)
 	results, err := there.Cancel(t.Context(), "q", []string{"a"})
 	require.NoError(t, err)
 	require.NoError(t, results[0].Err)
-	require.Equal(t, backend.Command{Verb: backend.CommandCancel, Queue: "q", ID: "a"}, next(t, heard))
+	for c := next(t, heard); c.Verb != backend.CommandCancel; c = next(t, heard) {
+		require.Equal(t, backend.Command{Verb: backend.CommandQueue, Queue: "q"}, c, "it appeared, as may be said twice")
+	}
 }
 
 func TestProcessesThatReachTheFileByDifferentPathsTakeNothingFromEachOther(t *testing.T) {
