@@ -33,6 +33,20 @@ func oneID(c *cobra.Command, args []string) error {
 	return nil
 }
 
+// withJob runs a command about the one job that its args and flags name.
+func (t *tool) withJob(queue *queueName, run func(context.Context, *session, jobs.JobInfo) error) func(*cobra.Command, []string) error {
+	return t.with(func(ctx context.Context, s *session, args []string) error {
+		if err := asUsage(backend.CheckID(args[0])); err != nil {
+			return err
+		}
+		job, err := s.find(ctx, string(*queue), args[0])
+		if err != nil {
+			return err
+		}
+		return run(ctx, s, job)
+	})
+}
+
 // jobWhyCommand tells what Client.Explain says.
 func (t *tool) jobWhyCommand() *cobra.Command {
 	var queue queueName
@@ -40,14 +54,7 @@ func (t *tool) jobWhyCommand() *cobra.Command {
 		Use:   "why ID",
 		Short: "Say why a job does not run",
 		Args:  oneID,
-		RunE: t.with(func(ctx context.Context, s *session, args []string) error {
-			if err := asUsage(backend.CheckID(args[0])); err != nil {
-				return err
-			}
-			job, err := s.find(ctx, string(queue), args[0])
-			if err != nil {
-				return err
-			}
+		RunE: t.withJob(&queue, func(ctx context.Context, s *session, job jobs.JobInfo) error {
 			e, err := s.client.Explain(ctx, job.Queue, job.ID)
 			if err != nil {
 				return err
@@ -70,14 +77,7 @@ func (t *tool) jobShowCommand() *cobra.Command {
 		Use:   "show ID",
 		Short: "Show all that is known of a job; its data only with --payload",
 		Args:  oneID,
-		RunE: t.with(func(ctx context.Context, s *session, args []string) error {
-			if err := asUsage(backend.CheckID(args[0])); err != nil {
-				return err
-			}
-			job, err := s.find(ctx, string(queue), args[0])
-			if err != nil {
-				return err
-			}
+		RunE: t.withJob(&queue, func(ctx context.Context, s *session, job jobs.JobInfo) error {
 			v := t.view(job, payload)
 			return t.printFields(jobFields(&v, time.Now()), v)
 		}),
