@@ -13,6 +13,8 @@ type EventType string
 const (
 	// EventEnqueued is a job that was stored and waits for a worker, EventScheduled one
 	// that was stored and is due later: by a client of the process, or by a schedule.
+	// The start of the job may be told before, as a worker can have it before the reply
+	// to the enqueue is here.
 	EventEnqueued  EventType = "enqueued"
 	EventScheduled EventType = "scheduled"
 	// EventStarted is an attempt whose handler is about to be called.
