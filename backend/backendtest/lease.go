@@ -170,16 +170,18 @@ var leaseTests = []test{
 		require.False(k, k.info().Paused)
 	}},
 	{"a pause for a time ends by itself and says when", func(k *kit) {
-		const d = 300 * time.Millisecond
 		k.enqueueAll("a", "b")
 		w := k.worker("w")
 		began := time.Now()
-		require.NoError(k, k.Pause(k.ctx, "q", d))
+		require.NoError(k, k.Pause(k.ctx, "q", never))
 		reply := w.send(w.request(1))
 		require.Empty(k, reply.Leases)
 		require.Equal(k, []string{"q"}, reply.Paused)
 		require.Equal(k, k.info().PausedUntil.UnixMilli(), reply.NextDue.UnixMilli())
-		require.WithinDuration(k, began.Add(d), k.info().PausedUntil, soon)
+		require.WithinDuration(k, began.Add(never), k.info().PausedUntil, soon)
+		const d = 300 * time.Millisecond
+		began = time.Now()
+		require.NoError(k, k.Pause(k.ctx, "q", d))
 		k.eventually("the pause is over", func() bool { return len(w.lease(1)) == 1 })
 		require.GreaterOrEqual(k, time.Since(began), d)
 		info := k.info()
