@@ -257,6 +257,10 @@ caddis: job: job "cancelled-1" in queue "mail": not found
 	{"job show cancelled-1", 3, "", `
 caddis: no queue holds a job "cancelled-1": not found; a completed one is forgotten at once unless it has a retention
 `},
+	{"top", 2, "", `
+caddis: top needs a terminal; scripts take caddis queues -o jsonl
+see caddis top --help
+`},
 	{"queue resume fresh", 0, `
 QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
 fresh  open  0  0  0  0  0  0  0

@@ -45,6 +45,7 @@ var badValues = map[string][]bad{
 	"header":       {{"trace", "write it as key=value"}, {"=x", "give a key that is not empty"}},
 	"concurrency":  {{"0", "give more than 0"}, {"2000000", "it goes from 1 to 1000000"}},
 	"for":          {{"0s", "give a positive time"}, {"soon", "it is no duration"}},
+	"every":        {{"1ms", "1ms is too often, give 200ms or more"}, {"often", "it is no duration"}},
 	"grace":        {{"0s", "give more than 0"}, {"25", "it is no duration"}},
 }
 
