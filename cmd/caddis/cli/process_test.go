@@ -191,9 +191,11 @@ func TestAProgramOfAUserIsItsWorkerAndReportsAtItsEnd(t *testing.T) {
 		a := call(t, handling(), url, "", "enqueue", "welcome", `{"user_id": 1}`, "--id", "done", "--retention", "1h")
 		require.Zero(t, a.code, a.err)
 		await(t, client, "done", backend.StateCompleted)
-		workers, err := client.Workers(t.Context())
-		require.NoError(t, err)
-		require.Len(t, workers, 1)
+		var workers []backend.WorkerInfo
+		require.Eventually(t, func() bool { // its first job may be done before its record is there
+			workers, err = client.Workers(t.Context())
+			return err == nil && len(workers) == 1
+		}, time.Minute, 10*time.Millisecond)
 		require.Equal(t, 3, workers[0].Concurrency)
 		require.Equal(t, []string{"slow", "welcome"}, workers[0].Kinds)
 
