@@ -117,7 +117,7 @@ func TestWrongUseIsSaidWithWhatWouldBeRight(t *testing.T) {
 	newFleet(t, url)
 	for line, says := range map[string]string{
 		"quueues":                       `there is no command "caddis quueues"; did you mean "queues"?`,
-		"frobnicate":                    `there are completion, doctor, enqueue, job, jobs, queue, queues, schedule, schedules, workers`,
+		"frobnicate":                    `there are completion, doctor, enqueue, job, jobs, queue, queues, schedule, schedules, top, workers`,
 		"queue paus mail":               `there is no command "caddis queue paus"; did you mean "pause"?`,
 		"jobs --sate dead":              "there is no flag --sate for caddis jobs; did you mean --state?",
 		"jobs -x":                       "there is no flag -x for caddis jobs; see caddis jobs --help",
