@@ -115,12 +115,16 @@ func start(t testing.TB, id *Identity, cluster bool, args []string) *Server {
 	return nil
 }
 
+// given are the ports that servers of this process have got. None is given twice, as a
+// server that was ended may start again.
+var given sync.Map
+
 // freePort looks for a free port, and for a Cluster one whose bus port, 10000
 // higher, is free as well.
 func freePort(cluster bool) int {
 	for {
 		port := 12000 + rand.IntN(20000)
-		if listens(port) && (!cluster || listens(port+10000)) {
+		if _, taken := given.LoadOrStore(port, true); !taken && listens(port) && (!cluster || listens(port+10000)) {
 			return port
 		}
 	}
@@ -169,8 +173,22 @@ func (s *Server) launch() error {
 			return err
 		}
 		_ = conn.Close()
-		return client.Ping(context.Background()).Err()
+		return answersAs(client, cmd.Process.Pid)
 	})
+	return err
+}
+
+// answersAs tells the server of this process from one of somebody else that was quicker to
+// take the port: ours will end then.
+func answersAs(client *goredis.Client, pid int) error {
+	ctx := context.Background()
+	if err := client.Ping(ctx).Err(); err != nil { // it may still read its data
+		return err
+	}
+	info, err := client.Info(ctx, "server").Result()
+	if err == nil && !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", pid)) {
+		err = errors.New("another server answers")
+	}
 	return err
 }
 
