@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"runtime"
 	"strings"
@@ -13,8 +12,8 @@ import (
 )
 
 // Code of the user's runs in goroutines of ours and of the client library: what
-// dials, what knows the credentials, what sets up a connection, what logs. A panic
-// there would end the process; here it becomes the error of the call that needed it.
+// dials, what knows the credentials, what sets up a connection. A panic there would end
+// the process; here it becomes the error of the call that needed it. See also logs.
 
 // caught is deferred around code that may panic.
 func caught(what string, err *error) {
@@ -213,26 +212,4 @@ func repeatable(cmd goredis.Cmder) bool {
 		}
 	}
 	return true
-}
-
-// guardedHandler keeps a panic of the user's handler of logs from ending the
-// process; the line is lost.
-type guardedHandler struct{ slog.Handler }
-
-func (h guardedHandler) Enabled(ctx context.Context, level slog.Level) (enabled bool) {
-	defer func() { _ = recover() }()
-	return h.Handler.Enabled(ctx, level)
-}
-
-func (h guardedHandler) Handle(ctx context.Context, record slog.Record) (err error) {
-	defer caught("the handler of logs", &err)
-	return h.Handler.Handle(ctx, record)
-}
-
-func (h guardedHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return guardedHandler{h.Handler.WithAttrs(attrs)}
-}
-
-func (h guardedHandler) WithGroup(name string) slog.Handler {
-	return guardedHandler{h.Handler.WithGroup(name)}
 }

@@ -21,6 +21,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/internal/logs"
 )
 
 const (
@@ -142,7 +143,7 @@ func New(client goredis.UniversalClient, config Config) (*Backend, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
-	b.log = slog.New(guardedHandler{b.log.Handler()})
+	b.log = logs.Guard(b.log)
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.hub = newHub(config.Timeout)
 	b.client = derive.client(poolSize, b.hub.tracker(), hook{repeats: true})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/backend/sqlite"
 )
 
 // tryEnqueue answers the error of an enqueue.
@@ -228,4 +230,35 @@ func TestIDsThatAreSaidToBeNewAndAreNotAreFound(t *testing.T) {
 		require.Equal(t, existing, n)
 	}
 	require.Len(t, (&worker{TB: t, store: store, id: "w"}).lease(1000, time.Minute), 100)
+}
+
+// brittle is a handler of logs that panics, after it has handed on what is said.
+type brittle struct{ handled chan<- string }
+
+func (brittle) Enabled(context.Context, slog.Level) bool { return true }
+func (h brittle) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h brittle) WithGroup(string) slog.Handler          { return h }
+func (h brittle) Handle(_ context.Context, r slog.Record) error {
+	h.handled <- r.Message
+	panic("boom")
+}
+
+// lesson: the store logs in goroutines of its own, where a panic ends the process.
+func TestAHandlerOfLogsThatPanicsHarmsNobody(t *testing.T) {
+	t.Parallel()
+	handled := make(chan string, 1)
+	db := appDatabase(t)
+	store, err := sqlite.New(db, sqlite.Config{Log: slog.New(brittle{handled})})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	_, err = store.Announce(t.Context(), backend.WorkerInfo{ID: "w"}, time.Minute)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), `UPDATE caddis_worker SET info = 'no JSON'`)
+	require.NoError(t, err)
+
+	workers, err := store.Workers(t.Context())
+
+	require.NoError(t, err)
+	require.Empty(t, workers)
+	require.Contains(t, <-handled, "cannot be read")
 }

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/internal/logs"
 )
 
 // Config says how a store keeps its jobs. The zero Config is fit for use.
@@ -109,7 +110,7 @@ func newBackend(source source, config Config) (*Backend, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	b := &Backend{config: config, source: source, log: config.Log, clocks: readClocks}
+	b := &Backend{config: config, source: source, log: logs.Guard(config.Log), clocks: readClocks}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.hub = newHub(b)
 	b.writer = newWriter(b)
