@@ -90,7 +90,8 @@ func TestAStoreThatIsAwayIsNoReasonToRestart(t *testing.T) {
 					pause(time.Minute)
 					p := probed(t, health, "/livez")
 					require.Equal(t, 200, p.code)
-					require.Contains(t, p.body["backend_error"], "unavailable")
+					require.Equal(t, "the job store is unavailable or refuses a call; the log says more", p.body["backend_error"],
+						"a stranger does not learn where the store is")
 				}
 			})
 		})

@@ -173,7 +173,7 @@ func TestACallThatIsTooLargeForTheLineIsDividedUntilItGetsOver(t *testing.T) {
 		var c crowd
 		r := newStore(t)
 		line := newNarrow(r.store)
-		line.rate = 64 << 10 // a full call would take longer than it may
+		line.rate = 16 << 10 // a full call would take longer than the longest that it may
 		r.faulty.Backend = line
 		r.enqueue(200)
 		some := leaves(func(int) int { return 8 << 10 })
@@ -244,6 +244,7 @@ func TestProgressThatIsTooMuchForTheLineLosesNoLease(t *testing.T) {
 		require.Equal(t, 100, report.Completed, "%v", report)
 		require.Zero(t, report.Lost)
 		require.Equal(t, 100, c.runs())
+		require.LessOrEqual(t, line.most, 128<<10, "a renewal does not wait for more than that")
 	})
 }
 
