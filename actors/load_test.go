@@ -260,6 +260,8 @@ func TestProgressThatTheStoreRefusesStopsNeitherRenewalsNorTheProgressOfOthers(t
 				_ = job.Progress(strings.Repeat("p", 40<<10))
 			} else {
 				_ = job.Progress(job.Args.N)
+				<-time.After(10 * time.Second)
+				_ = job.Progress(job.Args.N + 10)
 			}
 			<-time.After(time.Minute)
 			return nil
@@ -268,7 +270,7 @@ func TestProgressThatTheStoreRefusesStopsNeitherRenewalsNorTheProgressOfOthers(t
 		for _, n := range []int{0, 2} {
 			saved, err := jobs.ProgressOf[int](r.job(fmt.Sprint(n)))
 			require.NoError(t, err)
-			require.Equal(t, n, saved)
+			require.Equal(t, n+10, saved)
 		}
 		pause(time.Minute)
 		require.Equal(t, 3, r.stop(actors.Stop{}).Completed)
