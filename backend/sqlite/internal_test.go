@@ -61,6 +61,44 @@ func TestAFullDiskRefusesJobsAndKeepsWhatWasAccepted(t *testing.T) {
 	require.EqualValues(t, accepted+1, q.Counts[backend.StateWaiting])
 }
 
+// lesson: after a deploy nothing drained a store that was full.
+func TestAWorkerThatStartsWhileTheDiskIsFullDrainsIt(t *testing.T) {
+	t.Parallel()
+	store, err := Open("sqlite:" + filepath.Join(t.TempDir(), "jobs.db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	_, err = store.Check(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, store.writer.beside(func(c *connection) error { return c.pragma("max_page_count = 60") }))
+	for n := 0; err == nil; n++ {
+		_, err = store.Enqueue(t.Context(), []backend.NewJob{newJob(fmt.Sprint("job-", n))})
+	}
+	require.ErrorIs(t, err, backend.ErrFull)
+
+	queues := []string{"new", "q"}
+	_, err = store.Announce(t.Context(), backend.WorkerInfo{ID: "w", Queues: queues}, time.Minute)
+	require.NoError(t, err)
+	_, err = store.Sweep(t.Context(), backend.SweepRequest{Queues: queues, Duration: time.Minute})
+	require.NoError(t, err)
+	reply, err := store.Lease(t.Context(), backend.LeaseRequest{
+		Worker: "w", Token: "w.1", Queues: queues, Max: backend.MaxBatch, Duration: time.Minute,
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, reply.Leases)
+	settle := backend.SettleRequest{Worker: "w", Call: 1}
+	for _, l := range reply.Leases {
+		settle.Settlements = append(settle.Settlements, backend.Settlement{
+			Queue: "q", ID: l.Job.ID, Token: l.Token, Outcome: backend.OutcomeCompleted,
+		})
+	}
+	_, err = store.Settle(t.Context(), settle)
+	require.NoError(t, err)
+	q, err := store.Queue(t.Context(), "q")
+	require.NoError(t, err)
+	require.EqualValues(t, len(reply.Leases), q.Completed)
+	require.Zero(t, q.Counts[backend.StateWaiting])
+}
+
 func TestAFileThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 	t.Parallel()
 	store, err := Open("sqlite:" + filepath.Join(t.TempDir(), "jobs.db"))
