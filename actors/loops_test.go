@@ -82,15 +82,25 @@ func TestNoErrorMakesAWorkerAskWithoutPause(t *testing.T) {
 			t.Run(name+", "+verb, func(t *testing.T) {
 				inBubble(t, func(t *testing.T) {
 					var log journal
-					r := newRig(t, func(ctx context.Context, job *jobs.Job[task]) error {
+					r := newStore(t)
+					fail := func() { r.faulty.on(func(context.Context, func() error) error { return err }, verb) }
+					r.enqueue(3)
+					if verb == "listen" || verb == "waiter" {
+						fail() // before the call that goes well and is the only one
+					}
+					r.start(func(ctx context.Context, job *jobs.Job[task]) error {
 						_ = job.Progress(1)
+						if job.Args.N == 0 {
+							<-time.After(time.Second)
+							return nil
+						}
 						return polite(ctx, job)
 					}, log.config, concurrency(5))
-					r.enqueue(3)
 					synctest.Wait()
-					r.faulty.on(func(context.Context, func() error) error { return err }, verb)
+					fail()
 					r.faulty.forget()
 					pause(time.Minute)
+					require.Positive(t, r.faulty.count(verb))
 					require.Less(t, r.faulty.asked(), 60*20, "calls in a minute")
 					require.LessOrEqual(t, len(log.about("WARN")), 10, "%v", log.lines)
 				})
