@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -97,6 +99,63 @@ func TestAWorkerThatStartsWhileTheDiskIsFullDrainsIt(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, len(reply.Leases), q.Completed)
 	require.Zero(t, q.Counts[backend.StateWaiting])
+}
+
+// lesson: a call that fails must not fail those that share its transaction.
+func TestACallThatFailsOrPanicsFailsNoneOfThoseInItsTransaction(t *testing.T) {
+	t.Parallel()
+	store, err := newBackend(source{path: filepath.Join(t.TempDir(), "jobs.db")}, Config{Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	_, err = store.Check(t.Context())
+	require.NoError(t, err)
+	w := store.writer
+	const calls = 12
+	errs := make([]error, calls)
+	var all sync.WaitGroup
+	w.working.Lock() // so that the calls gather
+	letThemRun := sync.OnceFunc(w.working.Unlock)
+	defer letThemRun()
+	for i := range calls {
+		all.Go(func() {
+			switch i {
+			case 3:
+				errs[i] = w.await(t.Context(), &call{run: func(*txn) error { return backend.ErrRejected }})
+			case 7:
+				errs[i] = w.await(t.Context(), &call{run: func(*txn) error { panic("a fault") }})
+			default:
+				_, errs[i] = store.Enqueue(t.Context(), []backend.NewJob{newJob(fmt.Sprint("job-", i))})
+			}
+		})
+	}
+	gathered := func() (n int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, c := range w.queued {
+			if c.run != nil { // the store asks for something, too
+				n++
+			}
+		}
+		return n
+	}
+	require.Eventually(t, func() bool { return gathered() == calls }, 10*time.Second, time.Millisecond)
+	letThemRun()
+	all.Wait()
+
+	for i, err := range errs {
+		switch i {
+		case 3:
+			require.ErrorIs(t, err, backend.ErrRejected)
+		case 7:
+			require.ErrorIs(t, err, backend.ErrUnavailable)
+			require.ErrorContains(t, err, "a fault")
+		default:
+			require.NoError(t, err, "call %d", i)
+		}
+	}
+	q, err := store.Queue(t.Context(), "q")
+	require.NoError(t, err)
+	require.EqualValues(t, calls-2, q.Counts[backend.StateWaiting])
 }
 
 func TestAFileThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
