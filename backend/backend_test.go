@@ -19,7 +19,7 @@ func TestANameThatIsRefusedIsQuotedByWholeCharacters(t *testing.T) {
 		"mail für":                    `has ' ' at byte 4`,
 		"große":                       `has 'ß' at byte 3`,
 		"a\xff":                       `queue name "a\xff" has`,
-		strings.Repeat("ä", 60) + "x": `has 121 bytes, 100 are allowed: "ääääääääää"…`,
+		"x" + strings.Repeat("ä", 60): `has 121 bytes, 100 are allowed: "xäääääääää"…`,
 		"":                            "the queue has no name",
 	} {
 		err := backend.CheckQueue(name)
