@@ -221,12 +221,12 @@ func TestAPanicOfTheUsersCodeIsAnErrorOfTheCall(t *testing.T) {
 func TestAPanicInWhatAClusterClientIsMadeOfIsAnErrorOfTheCall(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, redistest.Options{})
-	for name, options := range map[string]*goredis.ClusterOptions{
-		"NewClient":             {NewClient: func(*goredis.Options) *goredis.Client { panic("boom") }},
-		"NewClient without one": {NewClient: func(*goredis.Options) *goredis.Client { return nil }},
-		"ClusterSlots":          {ClusterSlots: func(context.Context) ([]goredis.ClusterSlot, error) { panic("boom") }},
+	for says, options := range map[string]*goredis.ClusterOptions{
+		"NewClient panicked: boom":     {NewClient: func(*goredis.Options) *goredis.Client { panic("boom") }},
+		"NewClient returned no client": {NewClient: func(*goredis.Options) *goredis.Client { return nil }},
+		"ClusterSlots panicked: boom":  {ClusterSlots: func(context.Context) ([]goredis.ClusterSlot, error) { panic("boom") }},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(says, func(t *testing.T) {
 			t.Parallel()
 			options.Addrs = cluster.Addrs()
 			honest := *options
@@ -236,7 +236,9 @@ func TestAPanicInWhatAClusterClientIsMadeOfIsAnErrorOfTheCall(t *testing.T) {
 			made := client.Options()
 			made.NewClient, made.ClusterSlots = options.NewClient, options.ClusterSlots
 			for verb, call := range verbs(t, open(t, client, redis.Config{})) {
-				require.ErrorIs(t, call(), backend.ErrUnavailable, verb)
+				err := call()
+				require.ErrorIs(t, err, backend.ErrUnavailable, verb)
+				require.ErrorContains(t, err, says, verb)
 			}
 		})
 	}
