@@ -149,3 +149,28 @@ func TestADialThatFailsLateLeavesAloneWhatComesBesideItsError(t *testing.T) {
 		require.ErrorIs(t, err, io.EOF)
 	})
 }
+
+// Of a dialer that fails the client library writes to the standard error.
+func TestADialThatFailsIsAConnectionThatSaysSo(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	track := newHub(time.Second).tracker()
+	fails := func(context.Context, string, string) (net.Conn, error) { return nil, io.ErrClosedPipe }
+	opens := func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { _ = theirs.Close() })
+		return ours, nil
+	}
+
+	conn, err := prompt(fails, track)(ctx, "tcp", "host:1")
+	require.NoError(t, err)
+	_, err = conn.Write([]byte("?"))
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+	require.ErrorContains(t, err, "connecting to host:1")
+
+	track.cut()
+	conn, err = prompt(opens, track)(ctx, "tcp", "host:1")
+	require.NoError(t, err, "also when the store was closed meanwhile")
+	_, err = conn.Write([]byte("?"))
+	require.ErrorIs(t, err, net.ErrClosed)
+}
