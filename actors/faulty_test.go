@@ -207,7 +207,8 @@ func (f *faulty) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickRe
 }
 
 func (f *faulty) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (backend.Announced, error) {
-	return ask(ctx, f, "announce", func() (backend.Announced, error) { return f.Backend.Announce(ctx, worker, ttl) })
+	sent := context.WithoutCancel(ctx)
+	return ask(ctx, f, "announce", func() (backend.Announced, error) { return f.Backend.Announce(sent, worker, ttl) })
 }
 
 func (f *faulty) SignOff(ctx context.Context, worker string, queues []string) error {

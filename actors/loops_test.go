@@ -218,20 +218,37 @@ func (w *forgetfulWaiter) Lease(ctx context.Context, request backend.LeaseReques
 }
 
 func TestARecordThatIsOnItsWayDoesNotOutliveTheWorker(t *testing.T) {
-	for name, stop := range map[string]func(*rig){
-		"stopped":      func(r *rig) { r.worker.Stop(actors.Stop{}) },
-		"stopped hard": func(r *rig) { r.system.Root.Stop(r.worker.PID()) },
+	const way = 200 * time.Millisecond
+	for name, c := range map[string]struct {
+		stop   func(*rig)
+		travel rule
+	}{
+		"stopped, and it lands though nobody waits for it": {
+			stop: func(r *rig) { r.worker.Stop(actors.Stop{}) },
+			travel: func(ctx context.Context, call func() error) error {
+				landed := make(chan error, 1)
+				go func() { <-time.After(way); landed <- call() }()
+				select {
+				case err := <-landed:
+					return err
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			},
+		},
+		"stopped hard": {
+			stop:   func(r *rig) { r.system.Root.Stop(r.worker.PID()) },
+			travel: func(_ context.Context, call func() error) error { <-time.After(way); return call() },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				r := newRig(t, noop)
 				synctest.Wait()
-				r.faulty.on(func(_ context.Context, call func() error) error {
-					<-time.After(200 * time.Millisecond) // it is in the network, and lands
-					return call()
-				}, "announce")
-				pause(5*time.Second + 100*time.Millisecond)
-				stop(r)
+				r.faulty.on(c.travel, "announce")
+				pause(5*time.Second + way/2)
+				require.NotZero(t, r.faulty.count("announce"))
+				c.stop(r)
 				report := r.report()
 				require.Less(t, report.StopTook, time.Second)
 				pause(time.Second)
