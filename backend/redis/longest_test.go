@@ -77,7 +77,7 @@ func TestNoVerbHoldsUpTheServerForLong(t *testing.T) {
 			}
 		}
 	}
-	turn, at := 0, deleted
+	turn, at, acted := 0, deleted, 0
 	some := func(n int) []string { at += n; return names(at-n, n) }
 	acting := func(verb func(context.Context, string, []string) ([]backend.ActResult, error), ids []string) {
 		_, err := verb(ctx, "mail", ids)
@@ -117,8 +117,9 @@ func TestNoVerbHoldsUpTheServerForLong(t *testing.T) {
 		{"page of dead jobs", page(backend.StateDead)},
 		{"retry, cancel and delete of large jobs", func() {
 			var large []string
-			for n := range 8 {
-				large = append(large, ids("huge-", n, 1)[0].ID)
+			for range huge / 3 { // others in each turn
+				large = append(large, ids("huge-", acted, 1)[0].ID)
+				acted++
 			}
 			acting(store.Retry, large)
 			acting(store.Cancel, large)
