@@ -38,6 +38,7 @@ type Backend interface {
 	Inspector
 	Operator
 	Scheduler
+	Limiter
 	Directory
 
 	// Check asks the store whether jobs are safe in it. It returns an error if
@@ -58,7 +59,8 @@ type Producer interface {
 	//
 	// Jobs of several queues may come in one call; the call is atomic per
 	// queue. When some could be stored and others not, Enqueue answers the
-	// receipts with Err set on those that were not, and an error. An
+	// receipts with Err set on those that were not, and an error; of a job that a
+	// limit refuses it is an ErrLimited. An
 	// ErrUnavailable leaves open whether the jobs were stored. To repeat the
 	// call with the same ids stores none that is held; a job that has finished
 	// and been forgotten meanwhile is stored again, unless its Retention keeps

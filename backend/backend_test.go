@@ -51,7 +51,7 @@ func TestTheJSONOfAJobHasKeysOfOneKind(t *testing.T) {
 	text, err := json.Marshal([]any{backend.JobInfo{
 		Job: backend.Job{
 			ID: "a", Queue: "q", Kind: "k", Payload: []byte("{}"), Codec: "c", Priority: 1, MaxAttempts: 1, MaxCrashes: 1, Timeout: 1,
-			Deadline: now, ExpireAfter: 1, Retention: 1, Tags: []string{"t"}, Headers: map[string]string{"h": "v"}, EnqueuedAt: now, DueAt: now,
+			Deadline: now, ExpireAfter: 1, Retention: 1, Tags: []string{"t"}, Headers: map[string]string{"h": "v"}, Limits: []backend.Limit{{Class: "c"}}, EnqueuedAt: now, DueAt: now,
 		},
 		State: backend.StateDead,
 		History: backend.History{
@@ -63,7 +63,7 @@ func TestTheJSONOfAJobHasKeysOfOneKind(t *testing.T) {
 	require.NoError(t, err)
 	var documents []map[string]any
 	require.NoError(t, json.Unmarshal(text, &documents))
-	for i, fields := range []int{34, 11, 2, 10} {
+	for i, fields := range []int{35, 11, 2, 10} {
 		require.Len(t, documents[i], fields)
 		for key := range documents[i] {
 			require.Regexp(t, "^[a-z_]+$", key)

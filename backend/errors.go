@@ -24,6 +24,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrState means that the job's state does not allow what was asked.
 	ErrState = errors.New("not possible in this state")
+	// ErrLimited means that a limit of the job has no room, and that the job is one which
+	// then is not stored. The call may succeed later.
+	ErrLimited = errors.New("a limit is reached")
 	// ErrConflict means that what is stored has changed since it was read: read it
 	// again.
 	ErrConflict = errors.New("it has changed meanwhile")

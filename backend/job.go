@@ -22,7 +22,7 @@ const (
 	// StateWaiting is a job that is due and waits for a worker.
 	StateWaiting State = "waiting"
 	// StateBlocked is a job that waits for something other than its time and a
-	// free worker: for a worker that knows its kind.
+	// free worker: for a worker that knows its kind, or for room in a limit.
 	StateBlocked State = "blocked"
 	// StateRunning is a job that a worker holds a lease on.
 	StateRunning State = "running"
@@ -81,6 +81,9 @@ type Job struct {
 	ExpireAfter time.Duration `json:"expire_after,omitempty"`
 	// Retention is how long the job is kept once completed.
 	Retention time.Duration `json:"retention,omitempty"`
+
+	// Limits are what the job counts against, at most MaxLimits.
+	Limits []Limit `json:"limits,omitempty"`
 
 	// Tags are free words for people who look for the job.
 	Tags []string `json:"tags,omitempty"`
@@ -199,7 +202,7 @@ type JobInfo struct {
 	Crashes int `json:"crashes,omitempty"`
 	// ScheduledFor is when a scheduled job is due.
 	ScheduledFor time.Time `json:"scheduled_for,omitzero"`
-	// BlockedOn is the key that a blocked job waits for.
+	// BlockedOn is the key that a blocked job waits for; PairOf reads that of a parked one.
 	BlockedOn string `json:"blocked_on,omitempty"`
 	// LeasedBy, Token and LeaseExpiresAt describe the lease of a running job.
 	LeasedBy       string    `json:"leased_by,omitempty"`

@@ -20,7 +20,8 @@ type LeaseRequest struct {
 	Max int
 	// Ahead is how many of them are to wait at the worker until it has a place for
 	// them: the last ones of as many as Max. If their leases expire, no crash is
-	// counted for them, as their worker mostly had not begun them.
+	// counted for them, as their worker mostly had not begun them. A job with limits is
+	// not among them, nor what waits behind it.
 	Ahead int
 	// Duration is how long the leases hold unless they are renewed. It must be
 	// the same for all workers of a queue.
@@ -32,13 +33,15 @@ type LeaseReply struct {
 	Leases []Lease
 	// Now is the store's clock.
 	Now time.Time
-	// NextDue is when the next scheduled job is due, the next lease expires or a pause
-	// ends, whichever is first; zero if there is none of them.
+	// NextDue is when the next scheduled job is due, the next lease expires, a pause ends
+	// or a parked job has its tokens, whichever is first; zero if there is none of them.
 	NextDue time.Time
-	// More is true if jobs still wait that could be leased now.
+	// More is true if jobs still wait that could be leased now, as far as was looked: they
+	// may turn out to have no room in their limits.
 	More bool
 	// Blocked lists, for at most MaxBlockedKeys, the keys that blocked jobs in
-	// these queues wait for: a hint that is quick. Sweep answers about given keys.
+	// these queues wait for: a hint that is quick. Sweep answers about given keys. Limits
+	// are not among them.
 	Blocked []string
 	// Paused lists the queues of the request that are paused.
 	Paused []string

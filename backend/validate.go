@@ -158,6 +158,9 @@ func (j *NewJob) Check() error {
 	case !expressible(j.Deadline):
 		return reject("a deadline in the year %d; the years go from 0 to 9999", j.Deadline.Year())
 	}
+	if err := checkLimits(j.Limits); err != nil {
+		return err
+	}
 	return j.Unique.check()
 }
 
@@ -204,6 +207,11 @@ func (r *LeaseRequest) Check() error {
 	case r.Ahead < 0 || r.Ahead > r.Max:
 		return reject("%d of %d jobs leased ahead; give a number from 0 to Max", r.Ahead, r.Max)
 	}
+	for _, key := range r.Unblock {
+		if err := checkForeign(key); err != nil {
+			return err
+		}
+	}
 	return CheckQueues(r.Queues)
 }
 
@@ -237,6 +245,14 @@ func checkKey(key string) error {
 		return reject("the key %q… has %d bytes, %d are allowed", head(key), len(key), 2*MaxNameLength)
 	case strings.ContainsRune(key, 0):
 		return reject("key %q has a NUL byte", key)
+	}
+	return checkForeign(key)
+}
+
+// checkForeign keeps callers from the keys of parked jobs.
+func checkForeign(key string) error {
+	if strings.HasPrefix(key, parkPrefix) {
+		return reject("key %q begins with %q, which is for jobs that are parked at a limit", key, parkPrefix)
 	}
 	return nil
 }

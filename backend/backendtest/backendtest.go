@@ -27,7 +27,7 @@ type test struct {
 // suite returns all tests that need no policy of their own.
 func suite() []test {
 	return slices.Concat(
-		enqueueTests, replaceTests, uniqueTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
+		enqueueTests, replaceTests, uniqueTests, limitTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
 		blockTests, renewTests, cancelTests, operateTests, inspectTests, waitTests,
 		wakeTests, directoryTests, scheduleTests, tickTests, hostileTests, edgeTests, loadTests, closeTests,
 	)

@@ -27,6 +27,9 @@ type model struct {
 	schedules map[string]*backend.Schedule
 	// keys has the id of the job that holds a unique key.
 	keys map[backend.Key]string
+
+	classes map[string]*modelClass
+	parks   int
 }
 
 type entry struct {
@@ -42,10 +45,16 @@ type entry struct {
 
 	unique  backend.Unique
 	started bool
+
+	// kept is set once the job has the slot that it keeps until it has finished, spent while
+	// it has the tokens of a lease. parkedAt is the index of the limit at which it is parked,
+	// number its place among the parked ones, 0 before it was ever parked.
+	kept, spent      bool
+	parkedAt, number int
 }
 
 func newModel() *model {
-	return &model{jobs: map[string]*entry{}, schedules: map[string]*backend.Schedule{}, keys: map[backend.Key]string{}}
+	return &model{jobs: map[string]*entry{}, schedules: map[string]*backend.Schedule{}, keys: map[backend.Key]string{}, classes: map[string]*modelClass{}}
 }
 
 func (m *model) count(state backend.State) int64 {
@@ -86,8 +95,11 @@ func (m *model) wait(e *entry) {
 
 // become takes what belongs to the earlier state from a job.
 func (m *model) become(e *entry, state backend.State) {
-	e.state = state
+	e.state, e.parkedAt = state, -1
 	m.moved(e)
+	if state.Final() {
+		e.kept, e.spent, e.number = false, false, 0
+	}
 	e.token, e.worker, e.key, e.cancelRequested = "", "", "", false
 }
 
@@ -99,19 +111,36 @@ func (m *model) enqueue(jobs []backend.NewJob) []backend.Receipt {
 		receipt := backend.Receipt{Queue: n.Queue, ID: n.ID, Existing: existing}
 		if !existing {
 			if e = m.meet(&n, &receipt); e == nil {
-				e = m.add(n)
+				e = m.add(n, m.jobs[n.ID])
 			}
+		}
+		if m.known = true; e == refused {
+			receipts = append(receipts, backend.Receipt{Queue: n.Queue, ID: n.ID, Err: backend.ErrLimited})
+			continue
 		}
 		receipt.State = e.state
 		receipts = append(receipts, receipt)
-		m.known = true
 	}
 	return receipts
 }
 
-// add stores a job, in the place of one of its id.
-func (m *model) add(n backend.NewJob) *entry {
+// refused is what add answers if a limit keeps a job from being stored.
+var refused = &entry{}
+
+// add stores a job, in the place of one of its id, if that is not nil.
+func (m *model) add(n backend.NewJob, instead *entry) *entry {
+	if instead == nil {
+		instead = &entry{}
+	}
+	m.declare(n.Limits)
+	if m.refuses(n.Limits, instead) {
+		return refused
+	}
+	if instead.unique.Held() {
+		m.free(instead)
+	}
 	e := &entry{job: n.Job}
+	m.spend(e, true)
 	m.jobs[n.ID] = e
 	m.hold(e, n.Unique)
 	if n.Delay > 0 {
@@ -126,7 +155,7 @@ func (m *model) add(n backend.NewJob) *entry {
 func (m *model) unblockable(keys []string) []*entry {
 	var found []*entry
 	for _, e := range m.jobs {
-		if e.state == backend.StateBlocked && slices.Contains(keys, e.key) {
+		if e.state == backend.StateBlocked && slices.Contains(keys, e.key) && m.fits(e) {
 			found = append(found, e)
 		}
 	}
@@ -146,7 +175,7 @@ func (m *model) next(unblock []string) []*entry {
 	}
 	var first []*entry
 	for _, e := range m.jobs {
-		if e.state != backend.StateWaiting {
+		if e.state != backend.StateWaiting || !m.fits(e) {
 			continue
 		}
 		order := -1
@@ -160,19 +189,24 @@ func (m *model) next(unblock []string) []*entry {
 			first = append(first, e)
 		}
 	}
+	if parked := m.nextParked(); len(parked) > 0 && (len(first) == 0 || parked[0].job.Priority >= first[0].job.Priority) {
+		return parked
+	}
 	return first
 }
 
 func (m *model) lease(e *entry, worker, token string) {
+	m.spend(e, false)
 	m.become(e, backend.StateRunning)
 	e.worker, e.token = worker, token
+	e.kept, e.number = true, 0
 }
 
 // blockedOn returns the keys that jobs wait for, sorted.
 func (m *model) blockedOn() []string {
 	keys := []string{}
 	for _, e := range m.jobs {
-		if e.state == backend.StateBlocked && !slices.Contains(keys, e.key) {
+		if e.state == backend.StateBlocked && !e.parked() && !slices.Contains(keys, e.key) {
 			keys = append(keys, e.key)
 		}
 	}
@@ -210,6 +244,10 @@ func (m *model) settle(all []backend.Settlement) []backend.SettleResult {
 			m.failed++
 		}
 		outcome := s.Outcome
+		if outcome == backend.OutcomeReleased || outcome == backend.OutcomeBlocked {
+			m.refund(e)
+		}
+		e.spent = false
 		if e.cancelRequested && outcome != backend.OutcomeCompleted && outcome != backend.OutcomeDead {
 			outcome = backend.OutcomeCancelled
 		}
@@ -303,6 +341,7 @@ func (m *model) act(verb, id string) backend.ActResult {
 		if allowed = e.state == backend.StateDead || e.state == backend.StateCancelled; allowed {
 			e.crashes, e.history.Attempts = 0, 0
 			m.wait(e)
+			m.spend(e, true)
 		}
 	case "delete":
 		if allowed = e.state != backend.StateRunning; allowed {

@@ -29,10 +29,23 @@ func (p *player) enqueue(limit int) {
 		}
 		jobs[i].ReplaceFinished = rapid.Bool().Draw(p.T, "replacing")
 		jobs[i].Unique = p.unique()
+		jobs[i].Limits = p.limits()
 	}
 	receipts, err := p.store.Enqueue(p.ctx, jobs)
-	require.NoError(p, err)
-	require.Equal(p, p.model.enqueue(jobs), receipts)
+	want := p.model.enqueue(jobs)
+	limited := false
+	for i := range want {
+		if want[i].Err != nil && i < len(receipts) {
+			require.ErrorIs(p, receipts[i].Err, backend.ErrLimited)
+			receipts[i].Err, limited = backend.ErrLimited, true
+		}
+	}
+	require.Equal(p, want, receipts)
+	if limited {
+		require.ErrorIs(p, err, backend.ErrLimited)
+	} else {
+		require.NoError(p, err)
+	}
 }
 
 func (p *player) worker() *modelWorker { return rapid.SampledFrom(p.workers).Draw(p.T, "worker") }
@@ -62,6 +75,7 @@ func (p *player) lease() {
 	if len(reply.Leases) < request.Max {
 		require.Empty(p, p.model.next(request.Unblock), "fewer leases than asked for, while jobs wait")
 	}
+	p.park(len(reply.Leases) < request.Max)
 	require.LessOrEqual(p, len(reply.Leases), request.Max)
 	p.compareLeases(request, reply)
 }

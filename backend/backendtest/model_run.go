@@ -103,6 +103,7 @@ func (p *player) play() {
 		"delete":            func(*rapid.T) { p.act("delete", p.store.Delete) },
 		"run now":           func(*rapid.T) { p.act("run now", p.store.RunNow) },
 		"pause or resume":   func(*rapid.T) { p.pause() },
+		"set a limit":       func(*rapid.T) { p.setLimit() },
 		"sweep":             func(*rapid.T) { p.sweep() },
 		"put a schedule":    func(*rapid.T) { p.putSchedule() },
 		"delete a schedule": func(*rapid.T) { p.deleteSchedule() },
@@ -131,6 +132,7 @@ func (p *player) inspect() {
 		p.compareJob(id)
 	}
 	p.compareSchedules()
+	p.compareLimits()
 	limit := rapid.IntRange(1, 4).Draw(p.T, "page")
 	for _, state := range backend.States {
 		p.comparePages(state, limit)

@@ -66,7 +66,7 @@ func (m *model) tick(t *backend.Tick) backend.TickOutcome {
 	}
 	if outcome == backend.TickEnqueued {
 		receipt := m.enqueue([]backend.NewJob{*t.Job})[0]
-		if receipt.Duplicate() && !receipt.Replaced {
+		if receipt.Err != nil || receipt.Duplicate() && !receipt.Replaced {
 			outcome = backend.TickSkipped
 		} else {
 			s.Last, s.LastJob = t.At, cmp.Or(receipt.Holder, t.Job.ID)
@@ -161,6 +161,7 @@ func (p *player) tick() {
 			job.Delay = never
 		}
 		job.Unique = p.unique()
+		job.Limits = p.limits()
 		t.Job = &job
 	}
 	times := 1

@@ -52,10 +52,9 @@ func (m *model) meet(n *backend.NewJob, receipt *backend.Receipt) *entry {
 	if receipt.Replaced = unstarted && n.Unique.Conflict == backend.ConflictReplace; !receipt.Replaced {
 		return e
 	}
-	m.free(e)
 	instead := *n
 	instead.ID = id
-	return m.add(instead)
+	return m.add(instead, e)
 }
 
 // moved ends the hold of a job that has come into a state which ends it.

@@ -44,11 +44,21 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 		news = news || tell
 	}
 	q.tell(news)
+	for i := range receipts {
+		if receipts[i].Err != nil {
+			return receipts, receipts[i].Err
+		}
+	}
 	return receipts, nil
 }
 
-// add stores one job, unless the queue holds one of its id that does not give way, or
-// another one holds its key. It reports whether whoever waits for work has to know.
+// refusal is why a job is not stored.
+func refusal(n *backend.NewJob, l *backend.Limit) error {
+	return &backend.Error{Op: "enqueue", Queue: n.Queue, ID: n.ID, Err: l.Refusal()}
+}
+
+// add stores one job, unless the queue holds one of its id that does not give way, another
+// one holds its key, or a limit refuses it. It reports whether whoever waits for work has to know.
 func (q *queue) add(n *backend.NewJob, now int64) (receipt backend.Receipt, tell bool) {
 	receipt = backend.Receipt{Queue: q.name, ID: n.ID}
 	if j := q.holder(n); j != nil {
@@ -69,8 +79,13 @@ func (q *queue) add(n *backend.NewJob, now int64) (receipt backend.Receipt, tell
 		}
 		id = h.id
 	}
-	if j := q.jobs[id]; j != nil {
-		q.remove(j)
+	before := q.jobs[id]
+	q.declare(n, now)
+	if l := q.refuses(n, before, now); l != nil {
+		return backend.Receipt{Queue: q.name, ID: n.ID, Err: refusal(n, l)}, false
+	}
+	if before != nil {
+		q.remove(before)
 	}
 	j := &job{Job: clone(n.Job)}
 	j.Queue, j.ID = q.name, id
@@ -90,6 +105,8 @@ func (q *queue) add(n *backend.NewJob, now int64) (receipt backend.Receipt, tell
 	if n.Unique.Held() {
 		receipt.Holder = id
 	}
+	q.enroll(j)
+	q.admitted(j, now)
 	tell = q.schedule(j, due, now)
 	receipt.State = j.state
 	return receipt, tell

@@ -110,7 +110,7 @@ func (q *queue) lists(state backend.State) []*list {
 		}
 		return lists
 	case backend.StateBlocked:
-		return q.blocked
+		return slices.Concat(q.blocked, q.limits.lines)
 	case backend.StateRunning:
 		return []*list{&q.running}
 	default:

@@ -42,6 +42,12 @@ type job struct {
 	// set once it was leased.
 	unique  backend.Unique
 	started bool
+
+	// standings are those in its Limits, until it has finished. parkedAs is its number among
+	// those that were parked, from then on until it is leased; parkedAt is where it is parked.
+	standings []standing
+	parkedAs  int64
+	parkedAt  *pair
 }
 
 func (j *job) size() int64 { return j.body + j.past }
@@ -59,6 +65,7 @@ func clone(j backend.Job) backend.Job {
 	j.Payload = bytes.Clone(j.Payload)
 	j.Tags = slices.Clone(j.Tags)
 	j.Headers = maps.Clone(j.Headers)
+	j.Limits = slices.Clone(j.Limits)
 	return j
 }
 

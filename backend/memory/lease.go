@@ -34,11 +34,9 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 		if q.isPaused() {
 			reply.Paused = append(reply.Paused, name)
 		} else {
-			if !repeated {
-				q.handOut(c, &request, expires)
-			}
-			if q.leasable(request.Unblock) {
-				reply.More = true
+			heldBack := !repeated && q.handOut(c, &request, expires, now)
+			if q.leasable(request.Unblock, now) {
+				reply.More = reply.More || !heldBack
 				q.ring()
 			}
 		}
@@ -62,29 +60,63 @@ func (b *Backend) Lease(ctx context.Context, request backend.LeaseRequest) (back
 	return reply, nil
 }
 
-// handOut leases jobs to a caller until it has as many as it asked for.
-func (q *queue) handOut(c *caller, request *backend.LeaseRequest, expires time.Duration) {
-	take := func(l *list) {
-		for l.front != nil && len(c.leased) < request.Max {
-			j := l.front
-			q.lift(j)
-			q.run(j, c.worker, c.token, expires)
-			j.ahead = len(c.leased) >= request.Max-request.Ahead
-			c.leased = append(c.leased, j)
+// handOut leases jobs to a caller until it has as many as it asked for. It reports whether
+// it ended at a job that is not leased ahead.
+func (q *queue) handOut(c *caller, request *backend.LeaseRequest, expires time.Duration, now int64) (heldBack bool) {
+	// offer leases a job or parks it, or reports that no more can be taken.
+	offer := func(j *job) bool {
+		if len(c.leased) == request.Max {
+			return false
 		}
+		ahead := len(c.leased) >= request.Max-request.Ahead
+		if len(j.standings) > 0 {
+			if heldBack = ahead; ahead {
+				return false
+			}
+			if stuck, at := q.admit(j, now); stuck != nil {
+				if j.parkedAt != stuck {
+					q.lift(j)
+					q.park(j, stuck, at)
+				} else {
+					q.remains(stuck, at)
+				}
+				return true
+			}
+		}
+		q.lift(j)
+		q.run(j, c.worker, c.token, expires)
+		j.ahead = ahead
+		c.leased = append(c.leased, j)
+		return true
+	}
+	take := func(l *list) bool {
+		for l != nil && l.front != nil {
+			if !offer(l.front) {
+				return false
+			}
+		}
+		return true
 	}
 	for _, key := range request.Unblock {
-		if l := q.blockedOn[key]; l != nil {
-			take(l)
+		if !take(q.blockedOn[key]) {
+			return heldBack
 		}
 	}
+	due := q.dueForALook(now)
+	defer func() { q.lookedAt(due, now) }()
 	for i := range q.waiting {
-		take(&q.waiting[i])
+		if !due.serve(backend.PriorityHighest-i, now, offer) || !take(&q.waiting[i]) {
+			return heldBack
+		}
 	}
+	return false
 }
 
 // leasable reports whether there is something that a Lease could hand out.
-func (q *queue) leasable(unblock []string) bool {
+func (q *queue) leasable(unblock []string, now int64) bool {
+	if p := q.limits.ready.first(); p != nil && p.at <= now {
+		return true
+	}
 	for i := range q.waiting {
 		if q.waiting[i].len > 0 {
 			return true

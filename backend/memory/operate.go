@@ -43,6 +43,8 @@ func (b *Backend) Retry(ctx context.Context, name string, ids []string) ([]backe
 			return false, err
 		}
 		q.revive(j)
+		q.enroll(j)
+		q.admitted(j, now)
 		j.crashes = 0
 		if j.history != nil {
 			j.history.Attempts = 0

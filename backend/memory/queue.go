@@ -41,6 +41,7 @@ type queue struct {
 
 	schedules schedules
 	keys      keys
+	limits    limits
 
 	bell
 }
@@ -130,10 +131,13 @@ func (q *queue) lift(j *job) {
 	case backend.StateScheduled:
 		q.due.drop(j)
 	case backend.StateBlocked:
-		if l.len == 0 {
+		if j.parkedAt != nil {
+			q.unpark(j)
+		} else if l.len == 0 {
 			q.unlist(l)
 		}
 	case backend.StateRunning:
+		q.stopped(j)
 		j.token, j.worker, j.cancelRequested = "", "", false
 	case backend.StateCompleted, backend.StateCancelled, backend.StateDead:
 		q.final(j.state).leave(j)
@@ -191,15 +195,19 @@ func (q *queue) reclaim(now int64) int {
 func (q *queue) tidy(now int64) (forgotten int) {
 	q.promote(now)
 	q.release(now)
+	q.forgetPairs(now)
 	return q.forget(now)
 }
 
-// next is when a scheduled job is due, a lease expires or the pause ends; 0 if there is
-// none of them. Zero is the instant at which the clock of the leases began.
+// next is when a scheduled job is due, a lease expires, the pause ends, or a parked job is
+// to be looked at; 0 if there is none of them. Zero is the instant at which the clock of the
+// leases began.
 func (q *queue) next(zero int64) int64 {
 	var next int64
 	if q.isPaused() {
 		next = q.pausedUntil
+	} else if p := q.limits.ready.first(); p != nil && p.at > q.store.now() {
+		next = p.at
 	}
 	if j := q.due.first(); j != nil && (next == 0 || j.at < next) {
 		next = j.at

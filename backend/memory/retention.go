@@ -54,6 +54,7 @@ func (q *queue) finish(j *job, state backend.State, keep time.Duration, now int6
 	q.store.jobs--
 	q.store.bytes -= j.size()
 	q.ended(j)
+	q.vacate(j, true)
 	switch state {
 	case backend.StateCompleted:
 		q.completed++
@@ -98,6 +99,7 @@ func (q *queue) remove(j *job) {
 	delete(q.jobs, j.ID)
 	if !j.state.Final() {
 		q.free(j)
+		q.vacate(j, true)
 		q.store.jobs--
 		q.store.bytes -= j.size()
 	}

@@ -200,7 +200,7 @@ func (q *queue) tick(t *backend.Tick, now int64) (backend.TickOutcome, error) {
 			}
 			receipt, tell := q.add(t.Job, now)
 			q.tell(tell)
-			if receipt.Duplicate() && !receipt.Replaced {
+			if receipt.Err != nil || receipt.Duplicate() && !receipt.Replaced {
 				outcome = backend.TickSkipped
 			} else {
 				s.Last, s.LastJob = utc(t.At), cmp.Or(receipt.Holder, t.Job.ID)

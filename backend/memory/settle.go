@@ -98,6 +98,9 @@ func (q *queue) settle(s *backend.Settlement, now int64) (j *job, tell bool, err
 	}
 	cancelled := j.cancelRequested
 	q.lift(j)
+	if s.Outcome == backend.OutcomeReleased || s.Outcome == backend.OutcomeBlocked {
+		q.refund(j, now)
+	}
 	if s.History != nil {
 		q.store.bytes -= j.size()
 		j.setHistory(s.History)

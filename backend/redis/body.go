@@ -36,6 +36,7 @@ const (
 	fieldDelay
 	fieldAt
 	fieldFarDeadline
+	fieldLimits // scripts/lib/bodylimits.lua knows it
 )
 
 // envelope encodes a job: with the header if the time of the enqueue, in Unix
@@ -92,6 +93,7 @@ func envelope(j *backend.NewJob, at int64) []byte {
 			b = append(b, j.Headers[key]...)
 		}
 	}
+	text(fieldLimits, limitLines(j.Limits))
 	if j.Delay > 0 {
 		number(fieldDelay, millis(j.Delay))
 	} else if !j.At.IsZero() {
@@ -168,6 +170,12 @@ func setBytes(job *backend.Job, field protowire.Number, value []byte) error {
 		job.Codec = string(value)
 	case fieldTag:
 		job.Tags = append(job.Tags, string(value))
+	case fieldLimits:
+		limits, err := readLimits(string(value))
+		if err != nil {
+			return err
+		}
+		job.Limits = limits
 	case fieldFarDeadline: // beyond what nanoseconds can express
 		if err := job.Deadline.UnmarshalBinary(value); err != nil {
 			return fmt.Errorf("%w: its deadline: %w", errBody, err)

@@ -62,6 +62,10 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 				continue
 			}
 			letter := c.letters[k]
+			if letter == refused {
+				receipts[i].Err = b.refusal(&jobs[i], c.holders[k])
+				continue
+			}
 			receipts[i].State = stateOf[letter]
 			receipts[i].Existing = letter < 'a'
 			if c.holders != nil {
@@ -140,9 +144,9 @@ const bulky = 16 << 10
 func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
 	c := &cargo{jobs: make([]freight, len(p.at)), common: true}
 	for _, i := range p.at {
-		c.unique = c.unique || jobs[i].Unique.Held()
+		c.bound = c.bound || jobs[i].Unique.Held() || len(jobs[i].Limits) > 0
 	}
-	fresh = fresh && !c.unique
+	fresh = fresh && !c.bound
 	for n, i := range p.at {
 		job := &jobs[i]
 		due, enqueued := when(job), int64(0)
@@ -152,8 +156,8 @@ func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
 			}
 		}
 		c.jobs[n] = freight{id: job.ID, when: due, body: envelope(job, enqueued)}
-		if c.unique {
-			c.jobs[n].unique, c.jobs[n].random = &job.Unique, job.Fresh
+		if c.bound {
+			c.jobs[n].unique, c.jobs[n].limits, c.jobs[n].random = &job.Unique, limitLines(job.Limits), job.Fresh
 		}
 		c.size += len(c.jobs[n].body) + len(job.ID)
 		c.common = c.common && due == usual && len(c.jobs[n].body) <= bulky

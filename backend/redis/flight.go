@@ -29,7 +29,8 @@ type flight struct {
 	// doubtful: the cargos may have been stored by an earlier flight. All are looked
 	// up, and what is found under an id that was new for certain is ours.
 	doubtful bool
-	// holders are those of the keys, one for each job, after a flight with unique keys.
+	// holders are those of the keys, one for each job, after a flight with unique keys; of a
+	// job that is refused, the pair of the limit.
 	holders  []string
 	deadline time.Time
 }
@@ -127,8 +128,8 @@ func (f *flight) run(send sender) (string, error) {
 	if f.jobs == 0 {
 		return "", nil // those who waited were taken back
 	}
-	if f.cargos[0].unique {
-		letters, err := f.runUnique(send)
+	if f.cargos[0].bound {
+		letters, err := f.runBound(send)
 		return letters, classify(err)
 	}
 	if f.common {

@@ -69,7 +69,7 @@ func (b *Backend) readInfos(queueName string, reply any) []backend.JobInfo {
 		case state == backend.StateScheduled:
 			info.ScheduledFor = time.UnixMilli(number)
 		case state == backend.StateBlocked && record != "":
-			info.BlockedOn = record[1:]
+			info.BlockedOn, _, _ = strings.Cut(record[1:], "\x00")
 		case state == backend.StateRunning && len(record) > tokenAt:
 			info.LeaseExpiresAt = time.UnixMilli(number)
 			info.CancelRequested = record[0] == '1'

@@ -126,7 +126,7 @@ func (b *Backend) Pause(ctx context.Context, queueName string, d time.Duration) 
 	if err := backend.CheckPause(queueName, d); err != nil {
 		return b.fail("pause", "", err)
 	}
-	return b.setPaused(ctx, "pause", queueName, pauseScript, millis(d))
+	return b.onAllShards(ctx, "pause", queueName, pauseScript, millis(d))
 }
 
 // Resume implements backend.Operator.
@@ -134,10 +134,10 @@ func (b *Backend) Resume(ctx context.Context, queueName string) error {
 	if err := backend.CheckQueue(queueName); err != nil {
 		return b.fail("resume", "", err)
 	}
-	return b.setPaused(ctx, "resume", queueName, resumeScript)
+	return b.onAllShards(ctx, "resume", queueName, resumeScript)
 }
 
-func (b *Backend) setPaused(ctx context.Context, op, queueName string, s *script, args ...any) error {
+func (b *Backend) onAllShards(ctx context.Context, op, queueName string, s *script, args ...any) error {
 	q, found, err := b.find(ctx, queueName)
 	if err == nil && !found {
 		_, err = b.enter(ctx, []string{queueName})

@@ -26,7 +26,7 @@ type tag struct {
 	name  string                  // within the braces
 	base  string                  // what every key begins with
 	heads []atomic.Pointer[[]any] // by script, made when it is first called
-	lanes [3]lane                 // for small calls, for large ones, and for those with unique keys
+	lanes [3]lane                 // for small calls, for large ones, and for those with unique keys or limits
 	clock serverClock
 	notes
 }

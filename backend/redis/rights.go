@@ -29,7 +29,7 @@ var (
 	}
 	operating = role{
 		verbs: []string{
-			"cancel", "retry", "delete", "run_now", "pause", "resume", "job", "jobs", "queue", "workers",
+			"cancel", "retry", "delete", "run_now", "pause", "resume", "set_limit", "limit", "job", "jobs", "queue", "workers",
 			"put_schedule", "delete_schedule", "schedules", "tick",
 		},
 		commands: []string{"hsetnx", "hmget", "hget", "hgetall", "publish"},

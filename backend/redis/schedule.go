@@ -206,6 +206,7 @@ func (c *call) addTick(t *backend.Tick) {
 	if t.Job == nil {
 		c.add("", "2", "0", "")
 		c.addUnique(&backend.Unique{})
+		c.add("")
 		return
 	}
 	due := "0"
@@ -217,6 +218,7 @@ func (c *call) addTick(t *backend.Tick) {
 	}
 	c.add(t.Job.ID, strconv.Itoa(t.Job.Priority+2), due, string(envelope(t.Job, 0)))
 	c.addUnique(&t.Job.Unique)
+	c.add(limitLines(t.Job.Limits))
 }
 
 // scheduled returns a queue whose schedules are asked for, which need not be there.

@@ -66,6 +66,8 @@ var (
 	deleteScheduleScript = load("delete_schedule")
 	schedulesScript      = load("schedules")
 	tickScript           = load("tick")
+	setLimitScript       = load("set_limit")
+	limitScript          = load("limit")
 	announceScript       = load("announce")
 	workersScript        = load("workers")
 	rightsScript         = load("rights")

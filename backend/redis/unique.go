@@ -7,8 +7,12 @@ import (
 	"github.com/caddis-go/caddis/backend"
 )
 
-// misplaced says what is wrong with a job whose id lies in another shard than its key.
+// misplaced says what is wrong with a job whose id lies in another shard than its key, or
+// than that of its limits.
 func (q *queue) misplaced(n *backend.NewJob) error {
+	if len(q.tags) > 1 && len(n.Limits) > 0 {
+		return q.scattered(n)
+	}
 	if len(q.tags) == 1 || !n.Unique.Held() || backend.ShardKey(n.ID) == n.Unique.Key.String() {
 		return nil
 	}
@@ -39,14 +43,15 @@ func meet(r *backend.Receipt, holder string) {
 	}
 }
 
-// runUnique carries cargos of which some have unique keys.
-func (f *flight) runUnique(send sender) (string, error) {
-	call := f.tag.call(enqueueUnique, f.producer, 1+7*f.jobs)
+// runBound carries cargos of which some have unique keys or limits.
+func (f *flight) runBound(send sender) (string, error) {
+	call := f.tag.call(enqueueUnique, f.producer, 1+8*f.jobs)
 	call.add(f.number)
 	for _, c := range f.cargos {
 		for i := range c.jobs {
 			call.add(&c.jobs[i].id, c.jobs[i].when, c.jobs[i].body)
 			call.addUnique(c.jobs[i].unique)
+			call.add(c.jobs[i].limits)
 		}
 	}
 	reply, err := send(f.fitted(call))

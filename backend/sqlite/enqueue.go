@@ -11,19 +11,23 @@ import (
 
 // Enqueue implements backend.Producer. The call is atomic over all its queues.
 func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend.Receipt, error) {
-	return b.enqueue(jobs, func(run func(t *txn) error) error {
+	return b.enqueue(jobs, false, func(run func(t *txn) error) error {
 		return b.write(ctx, "enqueue", "", len(jobs), run)
 	})
 }
 
-// enqueue stores jobs within a transaction.
-func (b *Backend) enqueue(jobs []backend.NewJob, within func(run func(t *txn) error) error) (receipts []backend.Receipt, err error) {
+// enqueue stores jobs within a transaction: all or, unless whole is set, those that no limit
+// refuses.
+func (b *Backend) enqueue(jobs []backend.NewJob, whole bool, within func(run func(t *txn) error) error) (receipts []backend.Receipt, err error) {
 	if err := backend.CheckJobs(jobs); err != nil {
 		return nil, err
 	}
 	for _, fresh := range []bool{true, false} {
 		err = within(func(t *txn) (err error) {
 			receipts, err = t.enqueue(jobs, fresh)
+			if whole && err == nil {
+				err = refusal(receipts)
+			}
 			return err
 		})
 		if !errors.Is(err, errNotFresh) {
@@ -33,7 +37,17 @@ func (b *Backend) enqueue(jobs []backend.NewJob, within func(run func(t *txn) er
 	if err != nil {
 		return nil, err
 	}
-	return receipts, nil
+	return receipts, refusal(receipts)
+}
+
+// refusal is why the first job that was not stored was not.
+func refusal(receipts []backend.Receipt) error {
+	for i := range receipts {
+		if receipts[i].Err != nil {
+			return receipts[i].Err
+		}
+	}
+	return nil
 }
 
 // errNotFresh means that an id was said to be new and is not.
@@ -76,7 +90,7 @@ const sheaf = 32
 // bindable reports whether jobs are a sheaf: fresh, in one queue, and small.
 func bindable(jobs []backend.NewJob) bool {
 	for i := range jobs {
-		if n := &jobs[i]; !n.Fresh || n.Unique.Held() || n.Queue != jobs[0].Queue || len(n.Payload) > largePayload {
+		if n := &jobs[i]; !n.Fresh || n.Unique.Held() || len(n.Limits) > 0 || n.Queue != jobs[0].Queue || len(n.Payload) > largePayload {
 			return false
 		}
 	}
@@ -154,10 +168,10 @@ func bytesOf(payload []byte) []byte {
 	return payload
 }
 
-// enter stores one job, with its key if it has one.
+// enter stores one job, with its key and its limits if it has some.
 func (q *queue) enter(n *backend.NewJob) (backend.Receipt, error) {
-	if n.Unique.Held() {
-		return q.addUnique(n)
+	if n.Unique.Held() || len(n.Limits) > 0 {
+		return q.addBound(n)
 	}
 	s, existing, err := q.add(n)
 	if err != nil {

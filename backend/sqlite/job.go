@@ -32,6 +32,10 @@ type job struct {
 	options             string
 	history             string
 	payload             []byte
+	// limited is set until the job has finished, if it has limits; parked is its number
+	// among those that were parked, until it is leased.
+	limited bool
+	parked  int64
 	// apart is set if the payload is in caddis_payload.
 	apart bool
 }
@@ -44,12 +48,14 @@ const jobColumns = leanColumns + `, payload IS NULL,
 
 // leanColumns are those of a job without its payload.
 const leanColumns = `seq, queue, id, state, level, rank, at, ifnull(key, ''), ifnull(token, ''), ifnull(worker, ''),
-	ifnull(process, 0), ahead, cancel, done, crashes, enqueued, due, bytes, kind, ifnull(options, ''), ifnull(history, '')`
+	ifnull(process, 0), ahead, cancel, done, crashes, enqueued, due, bytes, kind, ifnull(options, ''), ifnull(history, ''),
+	limited IS NOT NULL, ifnull(parked, 0)`
 
 func (j *job) fields() []any {
 	return []any{
 		&j.seq, &j.queue, &j.id, &j.state, &j.level, &j.rank, &j.at, &j.key, &j.token, &j.worker,
 		&j.process, &j.ahead, &j.cancel, &j.done, &j.crashes, &j.enqueued, &j.due, &j.bytes, &j.kind, &j.options, &j.history,
+		&j.limited, &j.parked,
 	}
 }
 
@@ -86,6 +92,8 @@ type options struct {
 	Retention   time.Duration `json:"retention,omitempty"`
 	Tags        [][]byte      `json:"tags,omitempty"`
 	Headers     []header      `json:"headers,omitempty"`
+
+	Limits []backend.Limit `json:"limits,omitempty"`
 }
 
 type header struct {
@@ -96,12 +104,12 @@ type header struct {
 // encodeOptions returns nil for none.
 func encodeOptions(j *backend.Job) (any, error) {
 	if j.Codec == "" && j.MaxAttempts == 0 && j.MaxCrashes == 0 && j.Timeout == 0 && j.Deadline.IsZero() &&
-		j.ExpireAfter == 0 && j.Retention == 0 && len(j.Tags) == 0 && len(j.Headers) == 0 {
+		j.ExpireAfter == 0 && j.Retention == 0 && len(j.Tags) == 0 && len(j.Headers) == 0 && len(j.Limits) == 0 {
 		return nil, nil
 	}
 	o := options{
 		Codec: []byte(j.Codec), MaxAttempts: j.MaxAttempts, MaxCrashes: j.MaxCrashes, Timeout: j.Timeout,
-		Deadline: j.Deadline.UTC(), ExpireAfter: j.ExpireAfter, Retention: j.Retention,
+		Deadline: j.Deadline.UTC(), ExpireAfter: j.ExpireAfter, Retention: j.Retention, Limits: j.Limits,
 	}
 	for _, tag := range j.Tags {
 		o.Tags = append(o.Tags, []byte(tag))
@@ -137,6 +145,7 @@ func (j *job) public(queue string) (backend.Job, error) {
 	}
 	job.Codec, job.MaxAttempts, job.MaxCrashes, job.Timeout = string(o.Codec), o.MaxAttempts, o.MaxCrashes, o.Timeout
 	job.Deadline, job.ExpireAfter, job.Retention = o.Deadline, o.ExpireAfter, o.Retention
+	job.Limits = o.Limits
 	for _, tag := range o.Tags {
 		job.Tags = append(job.Tags, string(tag))
 	}

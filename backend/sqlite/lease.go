@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -51,12 +52,12 @@ func (t *txn) lease(request *backend.LeaseRequest) (reply backend.LeaseReply, er
 			reply.Paused = append(reply.Paused, name)
 			next = earlier(next, q.pausedUntil())
 		} else {
+			before, heldBack := len(h.leases), false
 			if !repeated {
-				n, err := h.from(q)
-				if err != nil {
+				if heldBack, err = h.from(q); err != nil {
 					return reply, err
 				}
-				if n > 0 {
+				if len(h.leases) > before {
 					found.next = earlier(found.next, h.expires)
 				}
 			}
@@ -64,9 +65,15 @@ func (t *txn) lease(request *backend.LeaseRequest) (reply backend.LeaseReply, er
 			if err != nil {
 				return reply, err
 			}
-			if leasable {
-				reply.More = true
+			look, err := q.lookAt()
+			if err != nil {
+				return reply, err
+			}
+			if due := look != 0 && look <= t.now; leasable || due {
+				reply.More = reply.More || !heldBack
 				t.tell(q)
+			} else {
+				next = earlier(next, look)
 			}
 		}
 		next = earlier(next, found.next)
@@ -100,19 +107,23 @@ type handOut struct {
 	seqs    []int64
 }
 
-func (h *handOut) from(q *queue) (n int, err error) {
-	before := len(h.leases)
+// from hands out jobs of a queue. It reports whether it ended at one that is not leased
+// ahead.
+func (h *handOut) from(q *queue) (heldBack bool, err error) {
+	if q.limited > 0 {
+		return h.serve(q)
+	}
 	if q.count[blocked] > 0 {
 		for _, key := range h.request.Unblock {
 			if err := h.take(q, blocked, `SELECT seq FROM caddis_job WHERE queue = ? AND state = 2 AND key = ? ORDER BY rank LIMIT ?`, q.id, key); err != nil {
-				return 0, err
+				return false, err
 			}
 		}
 	}
 	if q.count[waiting] > 0 {
 		err = h.take(q, waiting, `SELECT seq FROM caddis_job WHERE queue = ? AND state = 1 ORDER BY level, rank LIMIT ?`, q.id)
 	}
-	return len(h.leases) - before, err
+	return false, err
 }
 
 // take leases those that a query finds, the last ones ahead.
@@ -201,8 +212,11 @@ func (q *queue) blockedOn(keys []string) (found []string, err error) {
 	return found, nil
 }
 
+// afterParked comes after the keys of all parked jobs.
+var afterParked = strings.TrimSuffix(backend.ParkKey(""), ":") + ";"
+
 // blockedKeys adds keys that blocked jobs wait for to those of other queues. It leaps
-// from key to key, however many jobs wait for each.
+// from key to key, however many jobs wait for each, and over those of parked ones.
 func (q *queue) blockedKeys(keys []string) ([]string, error) {
 	if q.count[blocked] == 0 {
 		return keys, nil
@@ -213,6 +227,10 @@ func (q *queue) blockedKeys(keys []string) ([]string, error) {
 		found, err := one(q.t, `SELECT key FROM caddis_job WHERE queue = ? AND state = 2 AND key > ? ORDER BY key LIMIT 1`, []any{q.id, last}, &key)
 		if err != nil || !found {
 			return keys, err
+		}
+		if _, _, parked := backend.PairOf(key); parked {
+			last = afterParked
+			continue
 		}
 		if !slices.Contains(keys, key) {
 			keys = append(keys, key)

@@ -26,11 +26,21 @@ func (q *queue) get(id string) (*job, error) {
 func (q *queue) move(j *job, to state) error {
 	q.left(j.state, j.bytes)
 	q.entered(to, j.bytes)
+	if j.limited && to != blocked {
+		q.freed()
+	}
 	j.state = to
 	_, err := q.t.exec(`UPDATE caddis_job SET state = ?, rank = ?, at = ?, key = ?, crashes = ?, bytes = ?, history = ?,
 		token = NULL, worker = NULL, process = NULL, ahead = 0, cancel = 0, done = 0 WHERE seq = ?`,
 		int64(to), j.rank, j.at, orNull(j.key), j.crashes, j.bytes, orNull(j.history), j.seq)
 	return err
+}
+
+// freed tells who waits that there may be room in a limit.
+func (q *queue) freed() {
+	if q.limited > 0 {
+		q.t.tell(q)
+	}
 }
 
 func orNull(s string) any {
@@ -159,6 +169,7 @@ func (b *Backend) keep(s state, asked time.Duration) time.Duration {
 
 func (q *queue) remove(j *job) error {
 	q.left(j.state, j.bytes)
+	q.freed()
 	_, err := q.t.exec(`DELETE FROM caddis_job WHERE seq = ?`, j.seq)
 	return err
 }

@@ -46,7 +46,14 @@ func (b *Backend) Retry(ctx context.Context, name string, ids []string) ([]backe
 			q.bytes[j.state-completed] += j.bytes - before
 		}
 		j.crashes = 0
-		return q.wait(j)
+		if err := q.wait(j); err != nil {
+			return err
+		}
+		// What cannot be read is leased all the same, and ends dead.
+		if public, err := j.public(name); err == nil && len(public.Limits) > 0 {
+			return q.enroll(j.id, public.Limits)
+		}
+		return nil
 	})
 }
 
@@ -67,7 +74,12 @@ func (b *Backend) RunNow(ctx context.Context, name string, ids []string) ([]back
 		case waiting:
 			return nil
 		case scheduled, blocked:
-			return q.wait(j)
+			class, key, parked := backend.PairOf(j.key)
+			err := q.wait(j)
+			if parked && err == nil {
+				err = q.wake((&backend.Limit{Class: class, Key: key}).Pair())
+			}
+			return err
 		}
 		return backend.ErrState
 	})

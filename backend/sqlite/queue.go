@@ -35,12 +35,14 @@ type numbers struct {
 	count [states]int64
 	bytes [states - completed]int64
 	ever  struct{ completed, failed, cancelled, dead, crashed, trimmed int64 }
+	// limited is how many unfinished jobs have limits; triggers count those that end.
+	limited int64
 }
 
 const queueColumns = `id, paused, front, back,
 	scheduled, waiting, blocked, running, completed, cancelled, dead,
 	completed_bytes, cancelled_bytes, dead_bytes,
-	ever_completed, ever_failed, ever_cancelled, ever_dead, ever_crashed, ever_trimmed`
+	ever_completed, ever_failed, ever_cancelled, ever_dead, ever_crashed, ever_trimmed, limited`
 
 func (n *numbers) fields() []any {
 	return []any{
@@ -48,6 +50,7 @@ func (n *numbers) fields() []any {
 		&n.count[0], &n.count[1], &n.count[2], &n.count[3], &n.count[4], &n.count[5], &n.count[6],
 		&n.bytes[0], &n.bytes[1], &n.bytes[2],
 		&n.ever.completed, &n.ever.failed, &n.ever.cancelled, &n.ever.dead, &n.ever.crashed, &n.ever.trimmed,
+		&n.limited,
 	}
 }
 
@@ -60,6 +63,8 @@ type queue struct {
 	saved  numbers
 	// nextDue is when the next scheduled job is due; nil if nobody has asked yet.
 	nextDue *int64
+	// classes are those of its limits that were read.
+	classes map[string]*class
 	// trimmed is how many finished jobs were removed for lack of room.
 	trimmed int
 }

@@ -105,6 +105,13 @@ func (t *txn) sweep(request *backend.SweepRequest) (reply backend.SweepReply, er
 		if err := q.release(tidyBound); err != nil {
 			return reply, err
 		}
+		if err := q.forgetBuckets(); err != nil {
+			return reply, err
+		}
+		look, err := q.lookAt()
+		if err != nil {
+			return reply, err
+		}
 		forgotten := found.forgotten + q.trimmed - trimmed
 		reply.Reclaimed += found.reclaimed
 		reply.Trimmed += forgotten
@@ -116,7 +123,7 @@ func (t *txn) sweep(request *backend.SweepRequest) (reply backend.SweepReply, er
 				reply.Next = in
 			}
 		}
-		if q.count[waiting] > waited {
+		if q.count[waiting] > waited || look != 0 && look <= t.now {
 			t.tell(q)
 		}
 		blocked, err := q.blockedOn(keys)

@@ -250,7 +250,7 @@ func (q *queue) tick(t *backend.Tick) (backend.TickOutcome, error) {
 		if err != nil {
 			return 0, &backend.Error{Op: "tick", Queue: q.name, ID: t.Job.ID, Err: classify(err)}
 		}
-		if receipt.Duplicate() && !receipt.Replaced {
+		if receipt.Err != nil || receipt.Duplicate() && !receipt.Replaced {
 			outcome = backend.TickSkipped
 		} else {
 			s.Last, s.LastJob = t.At, cmp.Or(receipt.Holder, t.Job.ID)

@@ -95,6 +95,7 @@ func (q *queue) settle(s *backend.Settlement, front *frontage) (state, error) {
 		}
 		q.left(running, 0)
 		q.ended(completed)
+		q.freed()
 		return completed, nil
 	}
 	j, err := q.get(s.ID)
@@ -103,6 +104,11 @@ func (q *queue) settle(s *backend.Settlement, front *frontage) (state, error) {
 	}
 	if s.History != nil {
 		if err := j.setHistory(s.History); err != nil {
+			return stale, err
+		}
+	}
+	if s.Outcome == backend.OutcomeReleased || s.Outcome == backend.OutcomeBlocked {
+		if err := q.refund(j); err != nil {
 			return stale, err
 		}
 	}

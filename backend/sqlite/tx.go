@@ -17,7 +17,7 @@ var _ backend.Transactional = (*Backend)(nil)
 // drivers have _txlock=immediate for that): one that has read first fails if anybody
 // has written since.
 func (b *Backend) EnqueueTx(ctx context.Context, tx *sql.Tx, jobs []backend.NewJob) ([]backend.Receipt, error) {
-	return b.enqueue(jobs, func(run func(t *txn) error) error { return b.within(ctx, "enqueue", tx, run) })
+	return b.enqueue(jobs, true, func(run func(t *txn) error) error { return b.within(ctx, "enqueue", tx, run) })
 }
 
 // CompleteTx implements backend.Transactional.

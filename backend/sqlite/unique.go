@@ -37,9 +37,9 @@ func (h *holder) gives(n *backend.NewJob) bool {
 	return n.Unique.Conflict == backend.ConflictReplace && h.job != nil && h.unstarted && (h.job.state == scheduled || h.job.state == waiting)
 }
 
-// addUnique stores a job with a unique key, unless the queue holds one of its id, or
-// another one holds its key.
-func (q *queue) addUnique(n *backend.NewJob) (backend.Receipt, error) {
+// addBound stores a job with a unique key or limits, unless the queue holds one of its id,
+// another one holds its key, or a limit refuses it.
+func (q *queue) addBound(n *backend.NewJob) (backend.Receipt, error) {
 	receipt := backend.Receipt{Queue: q.name, ID: n.ID}
 	there, err := q.get(n.ID)
 	if err != nil {
@@ -49,9 +49,11 @@ func (q *queue) addUnique(n *backend.NewJob) (backend.Receipt, error) {
 		receipt.State, receipt.Existing = there.state.public(), true
 		return receipt, nil
 	}
-	h, err := q.holder(n.Unique.Key)
-	if err != nil {
-		return receipt, err
+	var h *holder
+	if n.Unique.Held() {
+		if h, err = q.holder(n.Unique.Key); err != nil {
+			return receipt, err
+		}
 	}
 	job := *n
 	if h != nil {
@@ -64,18 +66,38 @@ func (q *queue) addUnique(n *backend.NewJob) (backend.Receipt, error) {
 			}
 			return receipt, nil
 		}
-		job.ID = h.id
+		job.ID, there = h.id, h.job
+	}
+	if err := q.declare(n); err != nil {
+		return receipt, err
+	}
+	limit, err := q.refuses(n, there)
+	if err != nil {
+		return receipt, err
+	}
+	if limit != nil {
+		return backend.Receipt{Queue: q.name, ID: n.ID, Err: &backend.Error{Op: "enqueue", Queue: q.name, ID: n.ID, Err: limit.Refusal()}}, nil
+	}
+	if h != nil {
 		if err := q.remove(h.job); err != nil {
 			return receipt, err
 		}
 	}
-	receipt.Holder = job.ID
+	if n.Unique.Held() {
+		receipt.Holder = job.ID
+	}
 	s, _, err := q.add(&job)
 	if err != nil {
 		return receipt, err
 	}
 	receipt.State = s.public()
-	return receipt, q.hold(&job)
+	if n.Unique.Held() {
+		err = q.hold(&job)
+	}
+	if err == nil && len(n.Limits) > 0 {
+		err = q.enroll(job.ID, n.Limits)
+	}
+	return receipt, err
 }
 
 // hold has a stored job hold its key.

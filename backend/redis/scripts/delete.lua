@@ -1,7 +1,7 @@
 -- delete removes jobs that are not running.
 --
--- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta holders holds holdtimes
--- USES     base clock waiting final state ghosts keys turn
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta holders holds holdtimes limited slots ready bell
+-- USES     base clock bell waiting final state ghosts keys limits turn
 -- ARGV     ids
 -- RETURNS  one letter per id, of the first ones at least: x deleted, R running, - no such job
 -- COST     O(ids)
@@ -29,6 +29,7 @@ for i = 1, #ARGV do
       call('HDEL', JOBS, id)
       call('HDEL', HISTORY, id)
       letgo({ id }, true)
+      vacate({ id }, true)
     end
   end
   letters[i] = letter

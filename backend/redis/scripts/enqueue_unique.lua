@@ -1,12 +1,13 @@
--- enqueue_unique stores jobs of which some hold unique keys, one after the other.
+-- enqueue_unique stores jobs of which some hold unique keys or have limits, one after the other.
 --
--- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes last
--- USES     base clock waiting promote state ghosts final keys unique bell
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes limited classes slots rates ready last
+-- USES     base clock waiting promote state ghosts final bell keys limits rules enroll unique
 -- ARGV     flight, then for each job: id, when (see enqueue, but for "!"), body, hold (f until finished, s until started,
---          t for a time, '' for a job without a key), key, time in ms, conflict (k keep, r replace)
+--          t for a time, '' for a job without a key), key, time in ms, conflict (k keep, r replace), limits (a line for each: hold as in lib/limits,
+--          cost, slots, rate, per in microseconds and burst, and the pair)
 -- RETURNS  now, one letter per job (the state of the job or of the holder; a capital, or - if that has gone, if
---          nothing was stored), the ids of the holders, a line each; an empty line where there is none, and for an
---          id that was held already. No letters if a later flight of this producer was there before
+--          nothing was stored; ! if a limit refuses it), the ids of the holders, a line each; an empty line where
+--          there is none, and for an id that was held already; for ! the pair. No letters if a later flight of this producer was there before
 -- COST     O(jobs), and up to 100 keys whose time is up; a flight that is repeated costs one GET
 local last = call('GET', LAST)
 if last then
@@ -17,8 +18,8 @@ end
 
 -- Of a wrong type these end the script here.
 checklists()
-for _, key in ipairs({ JOBS, RUNNING, HISTORY, BLOCKEDON, GHOSTS, META, HOLDERS, HOLDS }) do call('HLEN', key) end
-for _, key in ipairs({ SCHEDULED, COMPLETED, CANCELLED, DEAD, HOLDTIMES }) do call('ZCARD', key) end
+for _, key in ipairs({ JOBS, RUNNING, HISTORY, BLOCKEDON, GHOSTS, META, HOLDERS, HOLDS, LIMITED, CLASSES }) do call('HLEN', key) end
+for _, key in ipairs({ SCHEDULED, BLOCKED, COMPLETED, CANCELLED, DEAD, HOLDTIMES, SLOTS, RATES, READY }) do call('ZCARD', key) end
 call('SET', LAST, '', 'PX', MEMORY) -- the first write: a full store refuses it
 promote(1000) -- they became due before
 local first = tonumber(call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2] or math.huge)
@@ -51,31 +52,36 @@ local function store(id, when, body)
 end
 
 local letters, holders, n = {}, {}, 0
-for at = 2, #ARGV, 7 do
-  local id, when, body, hold, key, time, conflict = unpack(ARGV, at, at + 6)
-  local letter, holder, finished = nil, '', nil
+for at = 2, #ARGV, 8 do
+  local id, when, body, hold, key, time, conflict, limits = unpack(ARGV, at, at + 7)
+  local letter, holder, finished, other, state, replaces = nil, '', nil, nil, nil, nil
   if call('HEXISTS', JOBS, id) == 1 then
     local state = stateof(id)
     if FINAL[state] and string.sub(when, 2, 2) == '~' then finished = state else letter = LETTERS[state] end
   end
   if not letter and hold ~= '' then
-    local other, state, replaces = meet(key, conflict)
+    other, state, replaces = meet(key, conflict)
     if other then
-      letter = LETTERS[state]
+      if not replaces then letter = LETTERS[state] end
       if other ~= id then holder = other end
-      if replaces then
-        withdraw(other, state)
-        letter = store(other, when, body)
-        take(other, hold, key, time)
-      end
     end
   end
   if not letter then
-    if finished then forget(finished, { id }) end
-    letter = store(id, when, body)
-    if hold ~= '' then
-      holder = id
-      take(id, hold, key, time)
+    local list = declared(limits)
+    declare(list)
+    local refused = refuses(list, other)
+    if refused then
+      letter, holder = '!', refused
+    else
+      if other then
+        withdraw(other, state)
+      elseif finished then
+        forget(finished, { id })
+      end
+      if not other and hold ~= '' then holder = id end
+      letter = store(other or id, when, body)
+      if hold ~= '' then take(other or id, hold, key, time) end
+      enroll(other or id, list)
     end
   end
   n = n + 1

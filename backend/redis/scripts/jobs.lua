@@ -97,7 +97,9 @@ else
   local entries = call('ZRANGE', key, offset, offset + limit - 1, 'WITHSCORES')
   for i = 1, #entries, 2 do
     local id = entries[i]
-    if state == 'blocked' then id = string.sub(id, (string.find(id, '\0', 1, true) or -1) + 2) end
+    if state == 'blocked' then -- that of a parked one has 15 digits more
+      id = string.sub(id, (string.find(id, '\0', 1, true) or -1) + (string.sub(id, 1, 6) == 'limit:' and 17 or 2))
+    end
     ids[#ids + 1] = id
   end
   out, read = describe(ids, room, some)

@@ -1,7 +1,7 @@
 -- lease hands out waiting jobs to one worker, after it has returned expired
 -- leases and moved due jobs.
 --
--- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes last
+-- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes limited classes slots rates ready last
 -- USES     base clock paused
 -- ARGV     token, process, number, part, max, duration in ms, retention, blocked keys to list,
 --          count ("1": say exactly how many are left), how many of max are leased ahead, proof (see grace), then the keys
@@ -15,7 +15,7 @@
 -- takes more under the same token. A call that comes after one of a higher number of the
 -- same process is overtaken: nobody waits for its answer any more, so it takes nothing.
 --
--- COST     O(jobs handed out) and, bounded by 1000 each, O(expired + due)
+-- COST     O(jobs handed out) and, bounded by 1000 each, O(expired + due); of jobs with limits it looks at 500 at most
 local token, process, number, part = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local max, duration = tonumber(ARGV[5]), tonumber(ARGV[6])
 RETENTION = ARGV[7]
@@ -61,7 +61,7 @@ elseif head then
   local stale, changed
   grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[11])
   if tonumber(head) <= now and grace <= now then
-    -- USES waiting history final keys reclaim
+    -- USES waiting history final bell keys limits reclaim
     local n, full = reclaim(1000)
     reclaimed = n
     unfinished = full
@@ -79,16 +79,30 @@ if due and tonumber(due) <= now * 8 + 7 then
 end
 
 -- Mostly there is nothing but jobs of the usual priority.
-local unusual = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HISTORY, HOLDS) > 0
+local unusual = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HISTORY, HOLDS, LIMITED) > 0
 local anyblocked = unusual and call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
 local asked, before = want, #ids
 local taken, spent, gone = {}, {}, 0 -- entries to cut off per level; ghosts among them
 local members, freed -- of blocked jobs that are handed out
+-- Jobs with limits: whether there are some, which ones are handed out, how many were looked
+-- at, and whether one was left as it is not to be leased ahead.
+local anylimited = unusual and not paused and call('EXISTS', LIMITED) == 1
+local limited, counted, tried, heldback = anylimited and want > 0, {}, 0, false
+local begun = asked - tonumber(ARGV[10])
 -- What is handed out may have 4 MiB, or one job.
 local bulky, room = meta[6], 4194304
+local function sized(id) return call('HSTRLEN', JOBS, id) + call('HSTRLEN', HISTORY, id) end
 local function fits(id)
-  if bulky then room = room - call('HSTRLEN', JOBS, id) - call('HSTRLEN', HISTORY, id) end
+  if bulky then room = room - sized(id) end
   return room >= 0 or #ids == 0
+end
+local function unfit(id)
+  if bulky then room = room + sized(id) end
+end
+local stops, try, serve, parked
+if limited then
+  -- USES waiting bell keys limits rules admit serve
+  parked = park
 end
 if not paused then
   if anyblocked and #ARGV > 11 then
@@ -101,16 +115,24 @@ if not paused then
         found[#found] = nil
       end
       for _, member in ipairs(found) do
-        local id = string.sub(member, #key + 3)
-        if not fits(id) then
-          moreblocked = true
+        local id, level = string.sub(member, #key + 3), 4 - tonumber(string.sub(member, #key + 2, #key + 2))
+        local record = limited and call('HGET', LIMITED, id)
+        if not fits(id) or record and stops() then
+          moreblocked = not heldback
           break
         end
-        want = want - 1
-        ids[#ids + 1] = id
-        levels[#ids] = 4 - tonumber(string.sub(member, #key + 2, #key + 2))
-        members[#members + 1] = member
-        freed[#freed + 1] = id
+        local pair, at, number, list
+        if record then pair, at, number, list = try(id, level, record) end
+        if pair then
+          call('ZREM', BLOCKED, member)
+          parked(id, level, number, list, pair, at)
+        else
+          want = want - 1
+          ids[#ids + 1] = id
+          levels[#ids] = level
+          members[#members + 1] = member
+          freed[#freed + 1] = id
+        end
       end
     end
   end
@@ -119,23 +141,33 @@ if not paused then
   more = full
   for level = unusual and 4 or 2, unusual and 0 or 2, -1 do
     local offset = 0
+    full = full or limited and serve(level)
     while not full do
       local page = call('LRANGE', W[level], offset, offset + want)
       local n = math.min(#page, want)
-      if n > 0 and (bulky or ghosts > gone) then
-        local names = {}
-        for i = 1, n do names[i] = level .. page[i] end
-        local spooks = fields(GHOSTS, names)
+      if n > 0 and (bulky or limited or ghosts > gone) then
+        local names, some = {}, {}
+        for i = 1, n do names[i], some[i] = level .. page[i], page[i] end
+        local spooks, records = fields(GHOSTS, names), limited and fields(LIMITED, some)
         for i = 1, n do
-          local name = names[i]
+          local name, id, record = names[i], page[i], limited and records[i]
+          local pair, at, number, list
           if spooks[i] and tonumber(spooks[i]) > (spent[name] or 0) then
             spent[name], gone = (spent[name] or 0) + 1, gone + 1
-          elseif not fits(page[i]) then
+          elseif not fits(id) then
             n, full, more = i - 1, true, true
             break
+          elseif record and stops() then
+            n, full = i - 1, true
+            break
           else
-            ids[#ids + 1] = page[i]
-            levels[#ids] = level
+            if record then pair, at, number, list = try(id, level, record) end
+            if pair then
+              parked(id, level, number, list, pair, at)
+            else
+              ids[#ids + 1] = id
+              levels[#ids] = level
+            end
           end
         end
       else
@@ -169,6 +201,10 @@ if dropped > 0 then
   ids, bodies, levels = present, there, kept
   -- USES keys
   letgo(vanished, true)
+  if limited then
+    -- USES bell limits
+    vacate(vanished, true)
+  end
 end
 local past = unusual and #ids > 0 and call('HLEN', HISTORY) > 0 and fields(HISTORY, ids) or {}
 for i = 1, #past do past[i] = past[i] or '' end
@@ -221,6 +257,9 @@ if #ids > 0 then
       end
       letgo(started)
     end
+    for i, id in ipairs(ids) do
+      if counted[id] then records[2 * i] = string.sub(records[2 * i], 1, TOKENAT - 2) .. '+' .. string.sub(records[2 * i], TOKENAT) end
+    end
     each('HSET', RUNNING, records)
     if not head then head = expires end
   end
@@ -241,7 +280,11 @@ if more and not paused then
 end
 if not paused and unfinished then left = math.max(1, left) end
 
-if left > 0 or (due and asked > 0 and want == 0) then
+local ready = anylimited and call('ZRANGE', READY, 0, 0, 'WITHSCORES')[2]
+ready = ready and tonumber(ready)
+if ready and ready <= now and not heldback then left = math.max(1, left) end
+
+if left > 0 or heldback or (due and asked > 0 and want == 0) then
   -- USES bell
   ring()
 else
@@ -252,6 +295,7 @@ if moreblocked then left = math.max(1, left) end
 local soon = 0
 if due then soon = math.floor(due / 8) end
 if paused and paused ~= '1' and (soon == 0 or tonumber(paused) < soon) then soon = tonumber(paused) end
+if ready and ready > now and (soon == 0 or ready < soon) then soon = ready end
 if head then
   local reclaims = math.max(tonumber(head), grace)
   if soon == 0 or reclaims < soon then soon = reclaims end
@@ -263,7 +307,7 @@ if anyblocked then
 end
 if bulky and call('HLEN', JOBS) == 0 then bulky = call('HDEL', META, 'bulky') == 0 end
 local common = not paused and not unfinished and not bulky and ghosts <= gone
-if common and unusual then common = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HOLDS) == 0 end
+if common and unusual then common = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HOLDS, LIMITED) == 0 end
 if common then
   local head, limit = 0, now + 60000 -- it is found out anew now and then, whatever happens
   if due then

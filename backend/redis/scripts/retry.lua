@@ -1,7 +1,7 @@
 -- retry makes dead and cancelled jobs wait again, with attempts and crashes at 0.
 --
--- KEYS     jobs waiting scheduled running history blockedon completed cancelled dead meta bell
--- USES     base clock bell waiting promote history final state turn
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead meta limited classes slots rates ready bell
+-- USES     base clock bell waiting promote history final state limits rules enroll bodylimits turn
 -- ARGV     ids
 -- RETURNS  one letter per id, of the first ones at least: w waiting now, - no such job, else the state that does not allow it
 -- COST     O(ids)
@@ -23,8 +23,9 @@ for i = 1, #ARGV do
         blob = string.rep('\0', 5) .. string.sub(sane(blob), 6)
         if blob == NOHISTORY then call('HDEL', HISTORY, id) else call('HSET', HISTORY, id, blob) end
       end
-      local level = levelof(call('HGET', JOBS, id))
-      call('RPUSH', W[level], id)
+      local body = call('HGET', JOBS, id)
+      enroll(id, declared(bodylimits(body)))
+      call('RPUSH', W[levelof(body)], id)
       any = true
     end
   end

@@ -1,7 +1,7 @@
 -- run_now makes scheduled and blocked jobs wait for a worker at once.
 --
--- KEYS     jobs waiting scheduled running blocked blockedon completed cancelled dead ghosts meta bell
--- USES     base clock bell waiting promote state ghosts turn
+-- KEYS     jobs waiting scheduled running blocked blockedon completed cancelled dead ghosts meta limited slots ready bell
+-- USES     base clock bell waiting promote state ghosts limits turn
 -- ARGV     ids
 -- RETURNS  one letter per id, of the first ones at least: w waiting, - no such job, else the state that does not allow it
 -- COST     O(ids)
@@ -22,6 +22,8 @@ for i = 1, #ARGV do
       any = true
     elseif state == 'blocked' then
       unblock(id, value)
+      local pair = string.match(value, '^%dlimit:([^%z]*)%z')
+      if pair then wake(pair) end
       call('RPUSH', W[levelof(call('HGET', JOBS, id))], id)
       any = true
     end

@@ -1,6 +1,6 @@
 -- settle records what became of leased jobs.
 --
--- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead meta bell holders holds holdtimes last
+-- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead meta bell holders holds holdtimes limited classes slots rates ready last
 -- USES     base
 -- ARGV     call, retention, then groups of settlements that have a token and an outcome in common:
 --          token, outcome, how many, and for each its id and, unless the outcome is F, its history
@@ -31,7 +31,8 @@ end
 local records = fields(RUNNING, ids)
 local past = call('HLEN', HISTORY) > 0
 local letters, seen, done, forgotten, others = {}, {}, {}, {}, {}
-local ended = {} -- those that have finished and may hold a unique key
+local ended = {} -- those that have finished and may hold a unique key, or have limits
+local stopped, unrun = {}, {} -- those with limits that have not finished; those that were not run
 local mine, mark -- a token and what a record has at TOKENAT if it holds
 for i = 1, n do
   local id, record = ids[i], records[i]
@@ -102,7 +103,11 @@ if #others > 0 then
       dead[#dead + 1] = id
       letters[i] = 'd'
     end
-    if string.sub(record, TOKENAT - 1, TOKENAT - 1) == '+' and string.find(letters[i], '[cxd]') then ended[#ended + 1] = id end
+    if string.sub(record, TOKENAT - 1, TOKENAT - 1) == '+' then
+      local over = string.find(letters[i], '[cxd]') and ended or stopped
+      over[#over + 1] = id
+      if string.find(specs[i], '^[LB]') then unrun[#unrun + 1] = id end
+    end
     local progress = progressof(record)
     if blob ~= '' then
       local old = past and call('HGET', HISTORY, id)
@@ -164,9 +169,15 @@ if #forgotten > 0 then
   call('HINCRBY', META, 'completed', #forgotten)
 end
 if apply then apply() end
-if #ended > 0 then
-  -- USES keys
+if #ended > 0 or #stopped > 0 then
+  -- USES clock bell keys limits
   letgo(ended)
+  if call('EXISTS', LIMITED) == 1 then
+    -- USES rules refund
+    refund(unrun)
+    vacate(ended, true)
+    vacate(stopped)
+  end
 end
 
 local answer = table.concat(letters)

@@ -1,7 +1,7 @@
 -- sweep does the housekeeping of a queue: expired leases, due jobs, retention.
 --
--- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell holders holds holdtimes
--- USES     base clock paused bell waiting promote history final grace keys reclaim
+-- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell holders holds holdtimes limited slots rates ready
+-- USES     base clock paused bell waiting promote history final grace keys limits reclaim
 -- ARGV     duration in ms, retention, proof (see grace), then keys
 -- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait, in how many ms the next lease
 --          expires and in how many that happens, a job is due or a pause ends (-1: there is none of them),
@@ -28,6 +28,9 @@ for _, state in ipairs({ 'completed', 'cancelled', 'dead' }) do
   if full then more = 1 end
 end
 if expirekeys(1000) == 1000 or moved == 1000 then more = 1 end
+local full = call('ZRANGEBYSCORE', RATES, '-inf', string.format('%.0f', micro), 'LIMIT', 0, 1000)
+each('ZREM', RATES, full)
+if #full == 1000 then more = 1 end
 local keys = {}
 for i = 4, #ARGV do
   local key = ARGV[i]
@@ -39,7 +42,8 @@ end
 -- Who was to be woken may have vanished, with the bell or with what it knew to be due.
 local paused = pausedfrom(meta[1])
 local due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
-if paused ~= '1' and (due or call('EXISTS', W[0], W[1], W[2], W[3], W[4]) > 0) then ring() end
+local ready = call('ZRANGE', READY, 0, 0, 'WITHSCORES')[2]
+if paused ~= '1' and (due or ready and tonumber(ready) <= now or call('EXISTS', W[0], W[1], W[2], W[3], W[4]) > 0) then ring() end
 
 local expires, soon = -1, -1
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
@@ -49,6 +53,10 @@ if head then
 end
 if due then
   local wait = math.max(0, math.floor(due / 8) - now)
+  if soon < 0 or wait < soon then soon = wait end
+end
+if ready and not paused then
+  local wait = math.max(0, tonumber(ready) - now)
   if soon < 0 or wait < soon then soon = wait end
 end
 if paused and paused ~= '1' then

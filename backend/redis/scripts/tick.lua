@@ -1,10 +1,10 @@
 -- tick advances schedules and enqueues their jobs.
 --
--- KEYS     schedules jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes
--- USES     base clock bell waiting promote state ghosts final keys cancel unique schedule writeschedule
+-- KEYS     schedules jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes limited classes slots rates ready
+-- USES     base clock bell waiting promote state ghosts final keys limits rules enroll cancel unique schedule writeschedule
 -- ARGV     retention, then per tick: name, version, instant and next one in ms, missed, overlap, then id, level, due in
---          ms (0: now; "+" and a delay), body, hold, key, time and conflict (see enqueue_unique) of the job; an id
---          of '' is none
+--          ms (0: now; "+" and a delay), body, hold, key, time, conflict and limits (see enqueue_unique) of the job;
+--          an id of '' is none
 --          overlap: allow, skip, wait, cancel
 -- RETURNS  now, then per tick: what became of it, the id of a running job to be cancelled, name, record, state of the
 --          last job
@@ -12,7 +12,6 @@
 RETENTION = ARGV[1]
 
 local function enqueue(id, level, due, body)
-  if call('HEXISTS', JOBS, id) == 1 then return end
   due = string.sub(due, 1, 1) == '+' and now + string.sub(due, 2) or tonumber(due)
   local low = now % 4294967296
   local header = struct.pack('>HI4', level * 8192 + (now - low) / 4294967296, low)
@@ -28,25 +27,27 @@ local function enqueue(id, level, due, body)
   ring()
 end
 
--- enter stores a job, unless its key keeps it from that. It answers the id under which it
--- is there, nil if another job holds its key.
-local function enter(id, level, due, body, hold, key, time, conflict)
-  if hold == '' or call('HEXISTS', JOBS, id) == 1 then
-    enqueue(id, level, due, body)
-    return id
-  end
-  local other, state, replaces = meet(key, conflict)
+-- enter stores a job, unless its key or its limits keep it from that. It answers the id under
+-- which it is there, nil if another job holds its key, or if it is refused.
+local function enter(id, level, due, body, hold, key, time, conflict, limits)
+  if call('HEXISTS', JOBS, id) == 1 then return id end
+  local other, state, replaces
+  if hold ~= '' then other, state, replaces = meet(key, conflict) end
   if other == id then return id end
   if other and not replaces then return end
+  local list = declared(limits)
+  declare(list)
+  if refuses(list, other) then return end
   if other then withdraw(other, state) end
   id = other or id
   enqueue(id, level, due, body)
-  take(id, hold, key, time)
+  if hold ~= '' then take(id, hold, key, time) end
+  enroll(id, list)
   return id
 end
 
 -- tick answers what became of it, and the id of a running job that is to be told.
-local function tick(name, version, at, next, missed, overlap, id, level, due, body, hold, key, time, conflict)
+local function tick(name, version, at, next, missed, overlap, id, level, due, body, hold, key, time, conflict, limits)
   local s = readschedule(name)
   if not s then return 'stale', '' end
   if s.version ~= version then return id ~= '' and s.job == id and 'enqueued' or 'stale', '' end
@@ -63,7 +64,7 @@ local function tick(name, version, at, next, missed, overlap, id, level, due, bo
     call('HINCRBY', META, 'versions', 0) -- the first write: a full store refuses it
     if became == 'enqueued' then
       if unfinished and overlap == 'cancel' and cancel(s.job) == 'R' then told = s.job end
-      local entered = enter(id, tonumber(level), due, body, hold, key, time, conflict)
+      local entered = enter(id, tonumber(level), due, body, hold, key, time, conflict, limits)
       if entered then
         s.last, s.job, s.enqueued = at, entered, s.enqueued + 1
       else
@@ -78,8 +79,8 @@ local function tick(name, version, at, next, missed, overlap, id, level, due, bo
 end
 
 local results = { now }
-for i = 2, #ARGV, 14 do
-  local became, told = tick(unpack(ARGV, i, i + 13))
+for i = 2, #ARGV, 15 do
+  local became, told = tick(unpack(ARGV, i, i + 14))
   results[#results + 1] = { became, told, unpack(answer(ARGV[i])) }
 end
 return results

@@ -21,6 +21,7 @@ local function cancel(id)
   retire('cancelled', { id }, { now + policy('cancelled').age })
   call('HINCRBY', META, 'cancelled', 1)
   letgo({ id })
+  vacate({ id }, true)
   trim('cancelled', 1001)
   return 'x'
 end

@@ -7,8 +7,10 @@ local function haunt(level, id)
   rare()
 end
 
--- unblock takes a job out of the blocked ones. on is its entry in BLOCKEDON.
+-- unblock takes a job out of the blocked ones. on is its entry in BLOCKEDON: its level and
+-- key, and of a parked one a NUL and its number.
 local function unblock(id, on)
-  call('ZREM', BLOCKED, string.sub(on, 2) .. '\0' .. (4 - tonumber(string.sub(on, 1, 1))) .. id)
+  local level, key, number = string.match(on, '^(%d)([^%z]*)%z?(.*)$')
+  call('ZREM', BLOCKED, key .. '\0' .. (4 - tonumber(level)) .. number .. id)
   call('HDEL', BLOCKEDON, id)
 end

@@ -49,12 +49,15 @@ local function reclaim(limit)
   each('HDEL', RUNNING, ids)
   each('HSET', HISTORY, histories)
   prepend(line)
+  vacate(ids)
   call('HINCRBY', META, 'crashed', crashes)
   if #cancelled > 0 then
     call('HINCRBY', META, 'cancelled', #cancelled)
     finish('cancelled', cancelled)
     letgo(cancelled)
+    vacate(cancelled, true)
   end
   letgo(vanished, true)
+  vacate(vanished, true)
   return #ids, full
 end

@@ -44,5 +44,6 @@ local function withdraw(id, state)
   call('HDEL', JOBS, id)
   call('HDEL', HISTORY, id)
   letgo({ id }, true)
+  vacate({ id }, true)
   rare()
 end
