@@ -38,6 +38,20 @@ func chooseQueuesOfReadme(registry *jobs.Registry, use func(caddis.Config) error
 	return use(config)
 }
 
+type PagedExport struct {
+	Tenant string `json:"tenant"`
+	Pages  int    `json:"pages"`
+}
+
+func (PagedExport) Kind() string { return "paged-export" }
+
+func limitTwice(registry *jobs.Registry, export func(context.Context, *jobs.Job[PagedExport]) error) {
+	type Export = PagedExport
+	jobs.Handle(registry, export,
+		jobs.Limit("tenant", jobs.Slots(3), jobs.LimitBy(func(e Export) string { return e.Tenant })),
+		jobs.Limit("api", jobs.Rate(100, time.Second), jobs.CostBy(func(e Export) int { return e.Pages })))
+}
+
 func pauseMail(ctx context.Context, client *jobs.Client) error {
 	err := client.PauseQueue(ctx, "mail", jobs.For(30*time.Minute))
 	return err
@@ -188,6 +202,7 @@ func TestTheCodeAboutEventsWorks(t *testing.T) {
 func TestTheCodeAboutQueuesWorks(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(&welcomer{})
+	limitTwice(registry, func(context.Context, *jobs.Job[PagedExport]) error { return nil })
 	require.NoError(t, chooseQueuesOfReadme(registry, func(config caddis.Config) error {
 		_, err := caddis.New(config)
 		return err

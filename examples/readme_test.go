@@ -4,6 +4,7 @@ package examples_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -186,6 +187,57 @@ func TestTheCodeOfUniqueJobsWorks(t *testing.T) {
 	require.False(t, receipts[0].Duplicate())
 	require.True(t, receipts[1].Duplicate())
 	require.Equal(t, receipts[0].ID, receipts[1].Holder)
+}
+
+type Export struct {
+	Tenant string `json:"tenant"`
+}
+
+func (Export) Kind() string { return "export" }
+
+type Call struct{}
+
+func (Call) Kind() string { return "call" }
+
+type Booking struct {
+	Account string `json:"account"`
+}
+
+func (Booking) Kind() string { return "booking" }
+
+func limit(registry *jobs.Registry, export func(context.Context, *jobs.Job[Export]) error,
+	call func(context.Context, *jobs.Job[Call]) error, book func(context.Context, *jobs.Job[Booking]) error,
+) {
+	jobs.Handle(registry, export, jobs.Limit("tenant", jobs.Slots(3), jobs.LimitBy(func(e Export) string { return e.Tenant })))
+	jobs.Handle(registry, call, jobs.Limit("api", jobs.Rate(100, time.Second)))
+	jobs.Handle(registry, book, jobs.InOrder(func(b Booking) string { return b.Account }))
+}
+
+func TestTheCodeOfLimitedJobsWorks(t *testing.T) {
+	registry := jobs.NewRegistry()
+	var booked []string
+	limit(registry,
+		func(context.Context, *jobs.Job[Export]) error { return nil },
+		func(context.Context, *jobs.Job[Call]) error { return nil },
+		func(_ context.Context, job *jobs.Job[Booking]) error {
+			booked = append(booked, fmt.Sprint(job.Args.Account, job.Attempt))
+			if job.Attempt == 1 && len(booked) == 1 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	store := jobstest.New(t, registry)
+	for _, args := range []jobs.Args{Booking{"a"}, Booking{"a"}, Booking{"b"}, Export{"acme"}, Call{}} {
+		_, err := store.Client().Enqueue(t.Context(), args)
+		require.NoError(t, err)
+	}
+	store.Drain(t.Context()).RequireCompleted(t)
+	require.Equal(t, []string{"a1", "b1", "a2", "a1"}, booked)
+	for _, name := range []string{"tenant", "order"} {
+		info, err := store.Client().Limit(t.Context(), jobs.DefaultQueue, name, "a")
+		require.NoError(t, err)
+		require.Zero(t, info.Held)
+	}
 }
 
 func signUp(ctx context.Context, client *jobs.Client) error {

@@ -186,11 +186,17 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 			return err
 		}
 	}
+	if job.Limits, err = c.limits(k, options, args); err != nil {
+		return err
+	}
 	if job.ID == "" {
 		job.ID = newID(now)
 		job.Fresh = c.plain
-		if unique != nil {
+		switch {
+		case unique != nil:
 			job.ID = backend.KeyedID(job.ID, job.Unique.Key)
+		case len(job.Limits) > 0 && job.Limits[0].Key != "":
+			job.ID = backend.KeyedID(job.ID, backend.LimitKey(job.Limits[0].Key))
 		}
 	}
 	codec := c.registry.encoding

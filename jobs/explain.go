@@ -21,7 +21,8 @@ const (
 	// CauseUnknownKind: it was set aside until a worker that knows its kind asks for it.
 	// Workers are those of its queue that know it and will do so.
 	CauseUnknownKind Cause = "unknown-kind"
-	// CauseParked: it was set aside until there is room for Key.
+	// CauseParked: it was set aside until there is room in Limit, or what Key is for. Until
+	// is when it has a token, if that is what it waits for.
 	CauseParked Cause = "parked"
 	// CauseNoWorker: no worker takes from its queue.
 	CauseNoWorker Cause = "no-worker"
@@ -53,8 +54,9 @@ type Reason struct {
 	Text  string `json:"text"`
 	// Until is an instant by the store's clock that Cause says more of.
 	Until time.Time `json:"until,omitzero"`
-	// Key is what a parked job waits for.
-	Key string `json:"key,omitempty"`
+	// Key is what a parked job waits for, Limit says how it stands with that if it is a limit.
+	Key   string     `json:"key,omitempty"`
+	Limit *LimitInfo `json:"limit,omitempty"`
 	// Workers are the ids of those that it is about, at most [MaxExplained].
 	Workers []string `json:"workers,omitempty"`
 	// Free and Concurrency sum up the executors of those that could run the job.
@@ -120,6 +122,13 @@ func (c *Client) Explain(ctx context.Context, queue, id string) (*Explanation, e
 		if e.workers, err = c.backend.Workers(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if class, key, ok := backend.PairOf(job.BlockedOn); ok {
+		info, err := c.backend.Limit(ctx, backend.LimitQuery{Queue: queue, Class: class, Key: key, Job: id})
+		if err != nil {
+			return nil, err
+		}
+		e.limit = &info
 	}
 	if job.State == backend.StateWaiting {
 		if e.ahead, e.exact, err = c.ahead(ctx, job); err != nil {

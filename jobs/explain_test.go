@@ -150,6 +150,31 @@ func TestExplainTellsWhatAParkedJobWaitsFor(t *testing.T) {
 	})
 }
 
+func TestExplainTellsWhoHoldsTheLimitAtWhichAJobIsParkedAndItsPlace(t *testing.T) {
+	inScene(t, func(s *scene) {
+		s.worker("w")
+		limit := Limit("tenant", Slots(1), LimitBy(func(welcome) string { return "acme" }))
+		s.enqueue(limit, ID("first"))
+		lease := s.lease("w")
+		s.enqueue(limit)
+		_, err := s.store.Lease(s.Context(), backend.LeaseRequest{Worker: "w", Token: "w.2", Queues: []string{DefaultQueue}, Max: 1, Duration: time.Minute})
+		require.NoError(t, err)
+		r := s.explain(CauseParked)
+		require.Equal(t, `it is parked at the limit "tenant" for "acme", number 1 of 1; 1 of 1 slot is taken by first`, r.Text)
+		require.Equal(t, []string{"first"}, r.Limit.Holders)
+
+		require.NoError(t, s.client.SetLimit(s.Context(), DefaultQueue, "tenant", Rate(1, time.Hour)))
+		s.settle(lease, func(m *backend.Settlement) { m.Outcome, m.Delay = backend.OutcomeRetry, time.Hour })
+		s.lease("w")
+		s.enqueue(limit, ID("b"))
+		_, err = s.store.Lease(s.Context(), backend.LeaseRequest{Worker: "w", Token: "w.3", Queues: []string{DefaultQueue}, Max: 1, Duration: time.Minute})
+		require.NoError(t, err)
+		why, err := s.client.Explain(s.Context(), DefaultQueue, "b")
+		require.NoError(t, err)
+		require.Contains(t, why.Reasons[0].Text, "of 1 per 1h0m0s the next one may start in 1h0m0s")
+	})
+}
+
 func TestExplainTellsWhyNoWorkerTakesIt(t *testing.T) {
 	inScene(t, func(s *scene) {
 		s.enqueue()

@@ -20,6 +20,8 @@ type explainer struct {
 	// ahead is how many jobs wait before it, at least; exactly that where exact is set.
 	ahead int64
 	exact bool
+	// limit is the one at which the job is parked, or nil.
+	limit *LimitInfo
 }
 
 func (e *explainer) reasons() (reasons []Reason) {
@@ -114,7 +116,41 @@ func (e *explainer) paused() Reason {
 	return r
 }
 
+// atLimit says what a job waits for that is parked at a limit.
+func (e *explainer) atLimit() Reason {
+	l := e.limit
+	r := Reason{Cause: CauseParked, Key: e.job.BlockedOn, Limit: l, Text: fmt.Sprintf("it is parked at the limit %q", l.Class)}
+	if l.Key != "" {
+		r.Text += fmt.Sprintf(" for %q", l.Key)
+	}
+	if l.Place > 0 {
+		r.Text += fmt.Sprintf(", number %d of %d", l.Place, l.Parked)
+	}
+	switch {
+	case l.Rule.Slots > 0 && l.Held >= l.Rule.Slots:
+		r.Text += fmt.Sprintf("; %d of %s taken by %s", l.Held, count(l.Rule.Slots, "slot is", "slots are"), few(l.Holders))
+	case !l.NextToken.IsZero():
+		r.Until = l.NextToken
+		r.Text += fmt.Sprintf("; of %d per %v the next one may start in %v", l.Rule.Rate, l.Rule.Per, e.until(r.Until))
+	default:
+		r.Text += "; there is room, and the next lease looks at it"
+	}
+	return r
+}
+
+// few names some of many ids.
+func few(ids []string) string {
+	more := ""
+	if len(ids) > MaxExplained {
+		ids, more = ids[:MaxExplained], ", …"
+	}
+	return strings.Join(ids, ", ") + more
+}
+
 func (e *explainer) parked() Reason {
+	if e.limit != nil {
+		return e.atLimit()
+	}
 	kind, ofKind := KindOfBlockKey(e.job.BlockedOn)
 	if !ofKind {
 		return Reason{Cause: CauseParked, Key: e.job.BlockedOn, Text: fmt.Sprintf("it is parked until there is room for %q", e.job.BlockedOn)}

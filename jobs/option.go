@@ -56,6 +56,7 @@ type kindOptions struct {
 	job     backend.NewJob
 	backoff RetryPolicy
 	unique  *uniqueness
+	limits  []*limit
 }
 
 type (

@@ -140,6 +140,7 @@ type template struct {
 	Retention   time.Duration     `json:"retention,omitempty"`
 	Tags        []string          `json:"tags,omitempty"`
 	Headers     map[string]string `json:"headers,omitempty"`
+	Limits      []backend.Limit   `json:"limits,omitempty"`
 }
 
 // check completes a spec with its defaults, and says what is wrong with it.
@@ -259,6 +260,7 @@ func (c *Client) schedule(d declaration, declared bool) (backend.Schedule, *spec
 		Kind: job.Kind, Payload: job.Payload, Codec: job.Codec, Priority: job.Priority,
 		MaxAttempts: job.MaxAttempts, MaxCrashes: job.MaxCrashes, Timeout: job.Timeout,
 		ExpireAfter: job.ExpireAfter, Retention: job.Retention, Tags: job.Tags, Headers: job.Headers,
+		Limits: job.Limits,
 	}
 	text, err := json.Marshal(s)
 	if err != nil {

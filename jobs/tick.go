@@ -105,6 +105,7 @@ func (s *spec) job(stored *backend.Schedule, at time.Time) *backend.NewJob {
 		ID: backend.TickID(stored.Name, at), Queue: stored.Queue, Kind: t.Kind, Payload: t.Payload, Codec: t.Codec,
 		Priority: t.Priority, MaxAttempts: t.MaxAttempts, MaxCrashes: t.MaxCrashes, Timeout: t.Timeout,
 		ExpireAfter: t.ExpireAfter, Retention: t.Retention, Tags: t.Tags, Headers: t.Headers,
+		Limits: t.Limits,
 	}}
 	if s.Jitter > 0 {
 		h := fnv.New64a()
