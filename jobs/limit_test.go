@@ -64,7 +64,7 @@ func TestLimitsOfDifferentNamesAllCountAndThatOfTheOrderComesFirst(t *testing.T)
 
 func TestAKeyThatNobodyCouldReadIsHashed(t *testing.T) {
 	t.Parallel()
-	for key, hashed := range map[string]bool{"acme": false, strings.Repeat("k", 100): false, strings.Repeat("k", 101): true, "a\nb": true, "\xff": true} {
+	for key, hashed := range map[string]bool{"acme": false, strings.Repeat("k", 100): false, strings.Repeat("k", 101): true, "a\nb": true} {
 		got := limitsOf(t, pair{A: key}, []jobs.KindOption{jobs.Limit("t", jobs.LimitBy(byA))})[0].Key
 		require.Equal(t, hashed, got != key, "%q", key)
 	}

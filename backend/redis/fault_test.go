@@ -67,6 +67,13 @@ const twice = 2
 // cutting is a store whose replies can be lost.
 func cutting(t *testing.T) (*redis.Backend, *cutter) {
 	t.Helper()
+	store, c, _ := cuttingAt(t)
+	return store, c
+}
+
+// cuttingAt is cutting, and the server.
+func cuttingAt(t *testing.T) (*redis.Backend, *cutter, *redistest.Server) {
+	t.Helper()
 	server := redistest.Start(t, redistest.Options{})
 	c := &cutter{}
 	options := server.Options()
@@ -82,7 +89,7 @@ func cutting(t *testing.T) (*redis.Backend, *cutter) {
 	_, err = store.Enqueue(context.Background(), fresh(ids("warm-", 1, 1)))
 	require.NoError(t, err)
 	finish(t, store, "warmest", lease(t, store, "warmest", 1), backend.OutcomeCompleted)
-	return store, c
+	return store, c, server
 }
 
 // fresh has jobs take the common path.

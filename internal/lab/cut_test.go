@@ -118,6 +118,11 @@ func TestAnOperatorsVerbThatIsCutMayBeRepeated(t *testing.T) {
 		}, []backend.State{backend.StateWaiting}, nil, 2},
 		{"queue", func() error { _, err := store.Queue(ctx, queue); return err }, []backend.State{backend.StateWaiting}, nil, 2},
 		{"workers", func() error { _, err := store.Workers(ctx); return err }, []backend.State{backend.StateWaiting}, nil, 2},
+		{"set_limit", func() error { return store.SetLimit(ctx, queue, "api", &backend.LimitRule{Slots: 3}) }, []backend.State{backend.StateWaiting}, nil, 2},
+		{"limit", func() error {
+			_, err := store.Limit(ctx, backend.LimitQuery{Queue: queue, Class: "api"})
+			return err
+		}, []backend.State{backend.StateWaiting}, nil, 2},
 		{"cancel", act(store.Delete), nil, backend.ErrNotFound, 1},
 	}
 	for _, one := range table {

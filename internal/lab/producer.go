@@ -25,6 +25,8 @@ type Load struct {
 	Every            time.Duration
 	// Task is the job with a number.
 	Task func(i int) Task
+	// Options are what is said of the job with a number besides; nil for nothing.
+	Options func(i int) []jobs.EnqueueOption
 	// GiveUp is set if a batch whose fate is not known is left so. Otherwise it
 	// is enqueued again, with the same ids, until there are receipts.
 	GiveUp bool
@@ -102,6 +104,9 @@ func (p *Producers) run(producer int) {
 				options := []jobs.EnqueueOption{jobs.ID(id)}
 				if p.load.Remember > 0 {
 					options = append(options, jobs.Retention(p.load.Remember))
+				}
+				if p.load.Options != nil {
+					options = append(options, p.load.Options(seq)...)
 				}
 				pending[id] = jobs.New(p.load.Task(seq), options...)
 				seq++

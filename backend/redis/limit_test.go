@@ -1,0 +1,213 @@
+package redis_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/backend/redis"
+	"github.com/caddis-go/caddis/backend/redis/redistest"
+)
+
+// counted has each of the jobs count against two limits: four at a time, and a rate of which
+// there are ten tokens, and no more come.
+func counted(jobs []backend.NewJob, hold backend.SlotHold) []backend.NewJob {
+	for i := range jobs {
+		jobs[i].Limits = []backend.Limit{
+			{Class: "tenant", Key: "acme", Hold: hold, Rule: backend.LimitRule{Slots: 4}},
+			{Class: "api", Rule: backend.LimitRule{Rate: 1, Per: time.Hour, Burst: 10}},
+		}
+	}
+	return jobs
+}
+
+// standing tells how many have a slot and are parked, and how many tokens are spent.
+func standing(t *testing.T, store *redis.Backend, client goredis.Cmdable) (held, parked, spent int) {
+	t.Helper()
+	ctx := context.Background()
+	tenant, err := store.Limit(ctx, backend.LimitQuery{Queue: "mail", Class: "tenant", Key: "acme"})
+	require.NoError(t, err)
+	for full := range mapOf(t, client) {
+		spent = int((full - time.Duration(tenant.Now.UnixMicro())*time.Microsecond + time.Hour - 1) / time.Hour)
+	}
+	return tenant.Held, tenant.Parked, spent
+}
+
+// mapOf is when buckets are full.
+func mapOf(t *testing.T, client goredis.Cmdable) map[time.Duration]bool {
+	t.Helper()
+	ctx := context.Background()
+	keys, err := client.Keys(ctx, "*:rates").Result()
+	require.NoError(t, err)
+	full := map[time.Duration]bool{}
+	for _, key := range keys {
+		for _, z := range client.ZRangeWithScores(ctx, key, 0, -1).Val() {
+			full[time.Duration(z.Score)*time.Microsecond] = true
+		}
+	}
+	return full
+}
+
+func directly(t *testing.T, server *redistest.Server) *goredis.Client {
+	t.Helper()
+	client := goredis.NewClient(server.Options())
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func TestALostReplyCountsNoLimitTwice(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for name, hold := range map[string]backend.SlotHold{
+		"while running": backend.SlotWhileRunning, "until finished": backend.SlotUntilFinished, "once enqueued": backend.SlotOnceEnqueued,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, c, server := cuttingAt(t)
+			client := directly(t, server)
+			c.armed.Store(2)
+			receipts, err := store.Enqueue(ctx, counted(fresh(ids("a-", 0, 4)), hold))
+			require.NoError(t, err)
+			require.EqualValues(t, 2, c.lost.Load())
+			for _, r := range receipts {
+				require.Equal(t, backend.StateWaiting, r.State)
+				require.False(t, r.Existing)
+			}
+			if hold == backend.SlotOnceEnqueued {
+				c.armed.Store(1)
+				_, err = store.Enqueue(ctx, counted(fresh(ids("b-", 0, 1)), hold))
+				require.ErrorIs(t, err, backend.ErrLimited)
+			}
+
+			request := backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"mail"}, Max: 3, Duration: 10 * time.Second}
+			c.armed.Store(twice)
+			_, err = store.Lease(ctx, request)
+			require.ErrorIs(t, err, backend.ErrUnavailable)
+			reply, err := store.Lease(ctx, request)
+			require.NoError(t, err)
+			require.Len(t, reply.Leases, 3)
+			_, _, spent := standing(t, store, client)
+			require.Equal(t, 3, spent)
+
+			// Handed back, with a lost reply: the tokens come back once.
+			settle := backend.SettleRequest{Worker: "w", Call: 7, Settlements: settlementsOf(reply.Leases[:2], backend.OutcomeReleased)}
+			c.armed.Store(twice)
+			_, err = store.Settle(ctx, settle)
+			require.ErrorIs(t, err, backend.ErrUnavailable)
+			_, err = store.Settle(ctx, settle)
+			require.NoError(t, err)
+			_, _, spent = standing(t, store, client)
+			require.Equal(t, 1, spent)
+
+			settle = backend.SettleRequest{Worker: "w", Call: 8, Settlements: settlementsOf(reply.Leases[2:], backend.OutcomeCompleted)}
+			c.armed.Store(twice)
+			_, err = store.Settle(ctx, settle)
+			require.ErrorIs(t, err, backend.ErrUnavailable)
+			results, err := store.Settle(ctx, settle)
+			require.NoError(t, err)
+			require.Equal(t, backend.StateCompleted, results[0].State)
+			finish(t, store, "v", lease(t, store, "v", 10), backend.OutcomeDead)
+			held, parked, spent := standing(t, store, client)
+			require.Equal(t, [3]int{0, 0, 4}, [3]int{held, parked, spent})
+		})
+	}
+}
+
+// lesson: a lock that leaks. What is told of a limit would hide it, so this one counts.
+func TestNothingIsLeftOfLimitsWhoseJobsAreOver(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server := redistest.Start(t, redistest.Options{})
+	client := directly(t, server)
+	store := open(t, client, redis.Config{})
+	for i, hold := range []backend.SlotHold{backend.SlotWhileRunning, backend.SlotUntilFinished, backend.SlotOnceEnqueued} {
+		jobs := counted(fresh(ids([]string{"a-", "b-", "c-"}[i], 0, 4)), hold)
+		for k := range jobs {
+			jobs[k].Limits[1].Rule = backend.LimitRule{Rate: 1000, Per: time.Second, Burst: 100}
+		}
+		_, err := store.Enqueue(ctx, jobs)
+		require.NoError(t, err)
+		worker := []string{"u", "v", "w"}[i]
+		leases := lease(t, store, worker, 2)
+		require.Len(t, leases, 2)
+		finish(t, store, worker, leases, backend.OutcomeCompleted)
+		_, err = store.Cancel(ctx, "mail", []string{jobs[2].ID})
+		require.NoError(t, err)
+		_, err = store.Delete(ctx, "mail", []string{jobs[2].ID, jobs[3].ID})
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		_, err := store.Sweep(ctx, backend.SweepRequest{Queues: []string{"mail"}, Duration: 10 * time.Second})
+		require.NoError(t, err)
+		var left []string
+		for _, what := range []string{"limited", "slots", "ready", "rates", "blocked*"} {
+			left = append(left, client.Keys(ctx, "*:"+what).Val()...)
+		}
+		return len(left) == 0
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
+// lesson: Lua writes numbers of 16 digits with 14.
+func TestTokensAreCountedToTheMicrosecond(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server := redistest.Start(t, redistest.Options{})
+	client := directly(t, server)
+	store := open(t, client, redis.Config{})
+	const n = 1000
+	jobs := fresh(ids("a-", 0, n))
+	for i := range jobs { // one token in each 7 µs, all at once
+		jobs[i].Limits = []backend.Limit{{Class: "api", Rule: backend.LimitRule{Rate: 1, Per: 7 * time.Microsecond, Burst: n}}}
+	}
+	_, err := store.Enqueue(ctx, jobs)
+	require.NoError(t, err)
+	before, err := client.Time(ctx).Result()
+	require.NoError(t, err)
+	require.Len(t, lease(t, store, "w", n-500), n-500)
+	for full := range mapOf(t, client) {
+		spent := full - time.Duration(before.UnixMicro())*time.Microsecond
+		require.GreaterOrEqual(t, spent, (n-500)*7*time.Microsecond)
+	}
+	require.Len(t, mapOf(t, client), 1)
+}
+
+func TestWhereAQueueHasShardsJobsLieInThatOfTheirKey(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	_, client := standalone(t, redistest.Options{})
+	store := open(t, client, redis.Config{DefaultShards: 7})
+	limit := backend.Limit{Class: "tenant", Key: "acme", Rule: backend.LimitRule{Slots: 2}}
+	jobs := ids("a-", 0, 10)
+	for i := range jobs {
+		jobs[i].ID = backend.KeyedID(jobs[i].ID, backend.LimitKey("acme"))
+		jobs[i].Limits = []backend.Limit{limit}
+	}
+	_, err := store.Enqueue(ctx, jobs)
+	require.NoError(t, err)
+	require.Len(t, lease(t, store, "w", 10), 2)
+	info, err := store.Limit(ctx, backend.LimitQuery{Queue: "mail", Class: "tenant", Key: "acme", Job: jobs[9].ID})
+	require.NoError(t, err)
+	require.Equal(t, [3]int{2, 8, 8}, [3]int{info.Held, info.Parked, info.Place})
+	require.NoError(t, store.SetLimit(ctx, "mail", "tenant", &backend.LimitRule{Slots: 5}))
+	require.Len(t, lease(t, store, "v", 10), 3)
+
+	for says, wrong := range map[string]func(n *backend.NewJob){
+		"give it a key":    func(n *backend.NewJob) { n.Limits = []backend.Limit{{Class: "all"}} },
+		"are two keys":     func(n *backend.NewJob) { n.Limits = []backend.Limit{limit, {Class: "b", Key: "other"}} },
+		"leave the id out": func(n *backend.NewJob) { n.ID = "of my own" },
+		"would have to be in two: ": func(n *backend.NewJob) {
+			n.Unique = backend.Unique{Key: backend.Key{1}, Hold: backend.HoldUntilFinished}
+		},
+	} {
+		n := jobs[0]
+		n.ID = backend.KeyedID("b", backend.LimitKey("acme"))
+		wrong(&n)
+		_, err := store.Enqueue(ctx, []backend.NewJob{n})
+		require.ErrorIs(t, err, backend.ErrRejected)
+		require.ErrorContains(t, err, says)
+	}
+}
