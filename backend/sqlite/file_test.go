@@ -127,7 +127,7 @@ func TestTwoPartsOfAFileThatWasDamagedFailAloneAndTheOthersWork(t *testing.T) {
 	require.NoError(t, first.Close())
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	for i := len(text) / 3; i < len(text)/3+3*4096; i++ {
+	for i := len(text) / 2; i < len(text)/2+3*4096; i++ {
 		text[i] = 0xa5
 	}
 	require.NoError(t, os.WriteFile(path, text, 0o600))
