@@ -104,6 +104,23 @@ var limitTests = []test{
 		require.Empty(k, reply.Blocked, "a limit is nothing that a worker can unblock")
 		require.False(k, reply.More)
 	}},
+	{"a lease takes no more than it asked for, of parked and waiting ones together", func(k *kit) {
+		w := k.worker("w")
+		k.allLimited(named("a", 3), slots(1, "acme"))
+		k.allLimited(named("b", 3), slots(1, "other"))
+		leases := w.lease(5)
+		require.Len(k, leases, 2)
+		k.enqueueAll("plain", "plainer")
+		w.settle(settlements(leases, backend.OutcomeCompleted)...)
+		got := []string{}
+		for range 4 {
+			reply := w.send(w.request(1))
+			require.Len(k, reply.Leases, 1)
+			require.Equal(k, len(got) < 3, reply.More)
+			got = append(got, leased(reply.Leases)...)
+		}
+		require.Equal(k, []string{"a00001", "b00001", "plain", "plainer"}, got)
+	}},
 	{"all ways in which a job stops running free its slot in the same step", func(k *kit) {
 		// lesson: a lock counter that leaks until nothing runs.
 		w := k.worker("w")
@@ -495,8 +512,17 @@ var limitTests = []test{
 		require.NoError(k, k.Pause(k.ctx, "q", 0))
 		w.settled(lease, backend.OutcomeCompleted, backend.StateCompleted)
 		require.Empty(k, w.lease(5))
-		require.NoError(k, k.Resume(k.ctx, "q"))
-		w.leaseOne("a00001")
+		waiter, err := k.Waiter([]string{"q"})
+		require.NoError(k, err)
+		defer func() { require.NoError(k, waiter.Close()) }()
+		_, err = waiter.Lease(k.ctx, w.request(5), 0) // a bell of before
+		require.NoError(k, err)
+		time.AfterFunc(10*time.Millisecond, func() { _ = k.Resume(k.ctx, "q") })
+		began := time.Now()
+		reply, err := waiter.Lease(k.ctx, w.request(5), patience)
+		require.NoError(k, err)
+		require.Equal(k, []string{"a00001"}, leased(reply.Leases))
+		require.Less(k, time.Since(began), soon)
 	}},
 	{"many parked jobs are listed in pages and come out one after the other", func(k *kit) {
 		w := k.worker("w")

@@ -150,6 +150,7 @@ func (c *comparison) rare() map[string]func() {
 			time.Sleep(10 * time.Millisecond) // it is due in both, and nobody knows
 		},
 		"enqueue large ones": func() { c.enqueueFresh(0, 20<<10) },
+		"enqueue limited":    c.enqueueLimited,
 		"enqueue known ids":  c.enqueueKnown,
 		"repeat a lease":     c.leaseAgain,
 		"settle":             func() { c.settle(0) },
@@ -207,6 +208,14 @@ func (c *comparison) enqueueFresh(delay time.Duration, size int) {
 		}}
 	}
 	c.enqueue(jobs)
+}
+
+func (c *comparison) enqueueLimited() {
+	c.made++
+	c.enqueue([]backend.NewJob{{Fresh: true, Job: backend.Job{
+		ID: fmt.Sprintf("%s-%04d", c.queue, c.made), Queue: c.queue, Kind: "kind",
+		Limits: []backend.Limit{{Class: "class", Hold: rapid.SampledFrom([]backend.SlotHold{0, 1}).Draw(c.T, "hold"), Rule: backend.LimitRule{Slots: 1}}},
+	}}})
 }
 
 func (c *comparison) enqueueKnown() {
@@ -379,10 +388,10 @@ func (w *twin) stored(t require.TestingT, queue string) map[string]any {
 	for _, key := range []string{"w-2", "w-1", "w0", "w1", "w2", "bell"} {
 		lists[key] = pipe.LRange(ctx, base+key, 0, -1)
 	}
-	for _, key := range []string{"jobs", "running", "history", "blockedon", "ghosts", "meta"} {
+	for _, key := range []string{"jobs", "running", "history", "blockedon", "ghosts", "meta", "limited", "classes"} {
 		hashes[key] = pipe.HGetAll(ctx, base+key)
 	}
-	for _, key := range []string{"scheduled", "leases", "blocked", "completed", "cancelled", "dead"} {
+	for _, key := range []string{"scheduled", "leases", "blocked", "completed", "cancelled", "dead", "slots", "ready"} {
 		sets[key] = pipe.ZRangeWithScores(ctx, base+key, 0, -1)
 	}
 	memories := map[string]*goredis.StringCmd{}

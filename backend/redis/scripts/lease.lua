@@ -142,6 +142,7 @@ if not paused then
   for level = unusual and 4 or 2, unusual and 0 or 2, -1 do
     local offset = 0
     full = full or limited and serve(level)
+    want = asked - (#ids - before)
     while not full do
       local page = call('LRANGE', W[level], offset, offset + want)
       local n = math.min(#page, want)
