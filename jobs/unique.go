@@ -33,6 +33,9 @@ type uniqueness struct {
 //	jobs.Unique(jobs.UntilStarted(), jobs.Replace())       // debounce: the newest waits
 //	jobs.Unique(jobs.HoldFor(time.Hour))                   // once an hour at most
 //
+// With a [Limit] of one slot and the same key, the second one is keep-the-last: one job
+// runs, and the newest waits.
+//
 // The decision is one step with the enqueue, and the hold ends in the step that ends it, so
 // there is no lock that could be left behind.
 func Unique(options ...UniqueOption) Option {

@@ -556,8 +556,30 @@ var limitTests = []test{
 		k.enqueue(job("a", limited(slots(1, "acme")), unique(1)))
 		require.Equal(k, "a", k.enqueue(job("b", limited(slots(1, "acme")), unique(1, replacingOther)))[0].Holder)
 		require.Empty(k, w.lease(5))
+		k.enqueueAll("plain")
+		w.settled(w.leaseOne("plain"), backend.OutcomeCompleted, backend.StateCompleted)
+		r := k.enqueue(job("c", limited(slots(1, "acme")), unique(1, replacingOther)))[0]
+		require.Equal(k, backend.Receipt{Queue: "q", ID: "c", State: backend.StateWaiting, Holder: "a", Replaced: true}, r, "also once it is parked")
+		require.Empty(k, w.lease(5))
+		require.Equal(k, 1, k.limit("tenant", "acme", "a").Place)
 		w.settled(lease, backend.OutcomeCompleted, backend.StateCompleted)
-		require.Equal(k, "payload of b", string(w.leaseOne("a").Job.Payload))
+		require.Equal(k, "payload of c", string(w.leaseOne("a").Job.Payload))
+		k.meets(job("d", limited(slots(1, "acme")), unique(1, replacingOther)), "a", backend.StateRunning)
+	}},
+	{"of a key one job runs and the newest waits, if it is unique until the start and has a slot", func(k *kit) {
+		w := k.worker("w")
+		newest := func(id string) backend.Receipt {
+			return k.enqueue(job(id, limited(slots(1, "acme")), unique(1, untilStarted, replacingOther)))[0]
+		}
+		newest("a")
+		lease := w.leaseOne("a")
+		for i, id := range named("b", 5) {
+			require.Equal(k, i > 0, newest(id).Replaced)
+			require.Empty(k, w.lease(5))
+		}
+		k.requireCounts(map[backend.State]int64{backend.StateRunning: 1, backend.StateBlocked: 1})
+		w.settled(lease, backend.OutcomeCompleted, backend.StateCompleted)
+		require.Equal(k, "payload of b00004", string(w.leaseOne("b00000").Job.Payload))
 	}},
 	{"a tick enqueues a limited job, or skips it where it is refused", func(k *kit) {
 		s, err := k.PutSchedule(k.ctx, backend.Schedule{Queue: "q", Name: "s", Spec: []byte("spec"), Next: longAgo})

@@ -45,7 +45,8 @@ func (m *model) meet(n *backend.NewJob, receipt *backend.Receipt) *entry {
 	if e == nil {
 		e = &entry{} // it is held for a time, and its job has gone
 	}
-	unstarted := e.unique.Key == n.Unique.Key && !e.started && (e.state == backend.StateScheduled || e.state == backend.StateWaiting)
+	unstarted := e.unique.Key == n.Unique.Key && !e.started &&
+		(e.state == backend.StateScheduled || e.state == backend.StateWaiting || e.state == backend.StateBlocked)
 	if receipt.Existing = id == n.ID; !receipt.Existing {
 		receipt.Holder = id
 	}

@@ -38,7 +38,7 @@ func (q *queue) conflict(n *backend.NewJob) (*hold, *job) {
 // replaceable reports whether a new job takes the place of the one that holds its key.
 func replaceable(n *backend.NewJob, j *job) bool {
 	return n.Unique.Conflict == backend.ConflictReplace && j != nil && j.unique.Key == n.Unique.Key && !j.started &&
-		(j.state == backend.StateScheduled || j.state == backend.StateWaiting)
+		(j.state == backend.StateScheduled || j.state == backend.StateWaiting || j.state == backend.StateBlocked)
 }
 
 // hold has a new job hold its key.

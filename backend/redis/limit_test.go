@@ -151,6 +151,44 @@ func TestNothingIsLeftOfLimitsWhoseJobsAreOver(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
+// lesson: a slot that leaks until nothing runs. A program of an older version knows nothing of
+// slots, and settles jobs that have some.
+func TestASlotWhoseJobDoesNotRunAnyMoreIsFreedBySweeps(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	server := redistest.Start(t, redistest.Options{})
+	client := directly(t, server)
+	store := open(t, client, redis.Config{})
+	_, err := store.Enqueue(ctx, counted(fresh(ids("a-", 0, 300)), backend.SlotWhileRunning))
+	require.NoError(t, err)
+	require.NoError(t, store.SetLimit(ctx, "mail", "tenant", &backend.LimitRule{Slots: 210}))
+	require.NoError(t, store.SetLimit(ctx, "mail", "api", &backend.LimitRule{}))
+	leases := lease(t, store, "w", 210)
+	require.Len(t, leases, 210)
+	key := func(what string) string {
+		keys, err := client.Keys(ctx, "*:"+what).Result()
+		require.NoError(t, err)
+		require.Len(t, keys, 1)
+		return keys[0]
+	}
+	jobs, running, expiries := key("jobs"), key("running"), key("leases")
+	for i, l := range leases[:205] {
+		require.NoError(t, client.HDel(ctx, running, l.Job.ID).Err())
+		require.NoError(t, client.ZRem(ctx, expiries, l.Job.ID).Err())
+		if i%2 == 0 {
+			require.NoError(t, client.HDel(ctx, jobs, l.Job.ID).Err())
+		}
+	}
+	for range 6 { // 100 slots in each, and each job has two
+		_, err := store.Sweep(ctx, backend.SweepRequest{Queues: []string{"mail"}, Duration: 10 * time.Second})
+		require.NoError(t, err)
+	}
+	info, err := store.Limit(ctx, backend.LimitQuery{Queue: "mail", Class: "tenant", Key: "acme"})
+	require.NoError(t, err)
+	require.Equal(t, 5, info.Held)
+	require.Len(t, lease(t, store, "v", 300), 90)
+}
+
 // lesson: Lua writes numbers of 16 digits with 14.
 func TestTokensAreCountedToTheMicrosecond(t *testing.T) {
 	t.Parallel()

@@ -34,7 +34,7 @@ func (q *queue) holder(key backend.Key) (*holder, error) {
 
 // gives reports whether the holder gives way to a new job.
 func (h *holder) gives(n *backend.NewJob) bool {
-	return n.Unique.Conflict == backend.ConflictReplace && h.job != nil && h.unstarted && (h.job.state == scheduled || h.job.state == waiting)
+	return n.Unique.Conflict == backend.ConflictReplace && h.job != nil && h.unstarted && h.job.state <= blocked
 }
 
 // addBound stores a job with a unique key or limits, unless the queue holds one of its id,

@@ -1,7 +1,7 @@
 -- sweep does the housekeeping of a queue: expired leases, due jobs, retention.
 --
 -- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell holders holds holdtimes limited slots rates ready
--- USES     base clock paused bell waiting promote history final grace keys limits reclaim
+-- USES     base clock paused bell waiting promote history final grace keys limits mend reclaim
 -- ARGV     duration in ms, retention, proof (see grace), then keys
 -- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait, in how many ms the next lease
 --          expires and in how many that happens, a job is due or a pause ends (-1: there is none of them),
@@ -28,6 +28,7 @@ for _, state in ipairs({ 'completed', 'cancelled', 'dead' }) do
   if full then more = 1 end
 end
 if expirekeys(1000) == 1000 or moved == 1000 then more = 1 end
+mend()
 local full = call('ZRANGEBYSCORE', RATES, '-inf', string.format('%.0f', micro), 'LIMIT', 0, 1000)
 each('ZREM', RATES, full)
 if #full == 1000 then more = 1 end

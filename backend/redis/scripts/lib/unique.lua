@@ -30,7 +30,7 @@ local function meet(key, conflict)
   if not id then return end
   local state = call('HEXISTS', JOBS, id) == 1 and stateof(id) or ''
   local hold = call('HGET', HOLDS, id)
-  return id, state, conflict == 'r' and (state == 'scheduled' or state == 'waiting')
+  return id, state, conflict == 'r' and (state == 'scheduled' or state == 'waiting' or state == 'blocked')
     and hold and string.find(hold, '^%l') and string.sub(hold, 2) == key and true or false
 end
 
@@ -38,6 +38,8 @@ end
 local function withdraw(id, state)
   if state == 'scheduled' then
     call('ZREM', SCHEDULED, id)
+  elseif state == 'blocked' then
+    unblock(id, call('HGET', BLOCKEDON, id))
   else
     haunt(levelof(call('HGET', JOBS, id)), id)
   end
