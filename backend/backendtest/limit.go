@@ -146,16 +146,24 @@ var limitTests = []test{
 			k.requireFree("tenant", "acme")
 		}
 	}},
-	{"what is handed back comes before those that are parked, and the slot is its again", func(k *kit) {
+	{"what comes back is parked before the others if its slot is taken, handed back or as its lease expired", func(k *kit) {
 		w := k.worker("w")
-		k.allLimited(named("a", 3), slots(1, "acme"))
+		k.allLimited(named("a", 4), slots(1, "acme"))
 		lease := w.leaseOne("a00000")
 		require.Empty(k, w.lease(5))
 		w.settled(lease, backend.OutcomeReleased, backend.StateWaiting)
-		require.Zero(k, k.limit("tenant", "acme", "").Held)
-		leases := w.lease(5)
-		require.Len(k, leases, 1)
-		require.Equal(k, 1, k.limit("tenant", "acme", "").Held)
+		lease = w.leaseOne("a00001")
+		require.Empty(k, w.lease(5))
+		require.Equal(k, 1, k.limit("tenant", "acme", "a00000").Place)
+		w.settled(lease, backend.OutcomeCompleted, backend.StateCompleted)
+
+		require.Equal(k, []string{"a00000"}, leased(w.leaseFor(5, short)))
+		k.eventually("the lease expires", func() bool { return k.sweep(short) == 1 })
+		lease = w.leaseOne("a00002")
+		require.Empty(k, w.lease(5))
+		require.Equal(k, 1, k.limit("tenant", "acme", "a00000").Place)
+		w.settled(lease, backend.OutcomeCompleted, backend.StateCompleted)
+		w.leaseOne("a00000")
 	}},
 	{"an expired lease frees the slot", func(k *kit) {
 		// lesson: a concurrency slot that leaks with its worker.

@@ -266,6 +266,7 @@ func (m *model) settle(all []backend.Settlement) []backend.SettleResult {
 			m.become(e, backend.StateDead)
 		case backend.OutcomeReleased:
 			m.become(e, backend.StateWaiting)
+			e.number = foremost
 			released = append(released, e)
 		case backend.OutcomeBlocked:
 			m.become(e, backend.StateBlocked)
@@ -313,7 +314,7 @@ func (m *model) expire(all []*entry) {
 			m.become(e, backend.StateCancelled)
 		} else {
 			m.become(e, backend.StateWaiting)
-			e.rank = m.front
+			e.rank, e.number = m.front, foremost
 		}
 	}
 }

@@ -155,6 +155,10 @@ func (m *model) refund(e *entry) {
 	}
 }
 
+// foremost is the number of a job that comes back to the front: it precedes all that are
+// parked.
+const foremost = -1
+
 // parked reports whether a job is set aside at a limit.
 func (e *entry) parked() bool { return e.state == backend.StateBlocked && e.parkedAt >= 0 }
 

@@ -212,12 +212,16 @@ func (q *queue) admit(j *job, now int64) (stuck *pair, at int64) {
 	return nil, 0
 }
 
+// foremost is the number of a job that comes back to the front: it precedes all that are
+// parked.
+const foremost = 1
+
 // park sets a job aside that is in no list.
 func (q *queue) park(j *job, p *pair, at int64) {
 	all := &q.limits
 	if j.parkedAs == 0 {
 		all.parks++
-		j.parkedAs = all.parks
+		j.parkedAs = foremost + all.parks
 	}
 	if p.line.len == 0 {
 		all.opened++

@@ -84,6 +84,7 @@ func (q *queue) wait(j *job) {
 // waitFirst puts it before them.
 func (q *queue) waitFirst(j *job) {
 	j.state = backend.StateWaiting
+	j.parkedAs = foremost
 	q.line(j).pushFront(j)
 }
 

@@ -73,6 +73,9 @@ func (q *queue) wait(j *job) error { return q.waitAt(j, q.last()) }
 // waitFirst puts it before them.
 func (q *queue) waitFirst(j *job) error {
 	q.front--
+	if err := q.comesBack(j); err != nil {
+		return err
+	}
 	return q.waitAt(j, q.front)
 }
 

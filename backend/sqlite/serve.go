@@ -271,11 +271,24 @@ func (j *job) follows(first *job) bool {
 	return first.rank < j.precedence()
 }
 
+// foremost is the number of a job that comes back to the front: it precedes all that are
+// parked.
+const foremost = 1
+
+// comesBack lets a job that comes back to the front precede what is parked.
+func (q *queue) comesBack(j *job) error {
+	if !j.limited {
+		return nil
+	}
+	_, err := q.t.exec(`UPDATE caddis_job SET parked = ? WHERE seq = ?`, foremost, j.seq)
+	return err
+}
+
 // park sets a job aside, or leaves it where it is parked.
 func (q *queue) park(j *job, pair string, at int64) error {
 	if key := backend.ParkKey(pair); j.key != key {
 		if j.parked == 0 {
-			j.parked = q.last()
+			j.parked = foremost + q.last()
 			if _, err := q.t.exec(`UPDATE caddis_job SET parked = ? WHERE seq = ?`, j.parked, j.seq); err != nil {
 				return err
 			}

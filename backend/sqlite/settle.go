@@ -125,6 +125,9 @@ func (q *queue) settle(s *backend.Settlement, front *frontage) (state, error) {
 	case j.cancel || s.Outcome == backend.OutcomeCancelled:
 		return cancelled, q.finish(j, cancelled, 0)
 	case s.Outcome == backend.OutcomeReleased:
+		if err := q.comesBack(j); err != nil {
+			return stale, err
+		}
 		return waiting, q.waitAt(j, front.place(q))
 	case s.Outcome == backend.OutcomeBlocked:
 		return blocked, q.block(j, s.Key)

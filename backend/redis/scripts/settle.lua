@@ -32,7 +32,7 @@ local records = fields(RUNNING, ids)
 local past = call('HLEN', HISTORY) > 0
 local letters, seen, done, forgotten, others = {}, {}, {}, {}, {}
 local ended = {} -- those that have finished and may hold a unique key, or have limits
-local stopped, unrun = {}, {} -- those with limits that have not finished; those that were not run
+local stopped, back, unrun = {}, {}, {} -- those with limits that have not finished; that come to the front; that were not run
 local mine, mark -- a token and what a record has at TOKENAT if it holds
 for i = 1, n do
   local id, record = ids[i], records[i]
@@ -104,8 +104,8 @@ if #others > 0 then
       letters[i] = 'd'
     end
     if string.sub(record, TOKENAT - 1, TOKENAT - 1) == '+' then
-      local over = string.find(letters[i], '[cxd]') and ended or stopped
-      over[#over + 1] = id
+      local list = string.find(letters[i], '[cxd]') and ended or outcome == 'L' and back or stopped
+      list[#list + 1] = id
       if string.find(specs[i], '^[LB]') then unrun[#unrun + 1] = id end
     end
     local progress = progressof(record)
@@ -169,7 +169,7 @@ if #forgotten > 0 then
   call('HINCRBY', META, 'completed', #forgotten)
 end
 if apply then apply() end
-if #ended > 0 or #stopped > 0 then
+if #ended > 0 or #stopped > 0 or #back > 0 then
   -- USES clock bell keys limits
   letgo(ended)
   if call('EXISTS', LIMITED) == 1 then
@@ -177,6 +177,7 @@ if #ended > 0 or #stopped > 0 then
     refund(unrun)
     vacate(ended, true)
     vacate(stopped)
+    vacate(back, false, true)
   end
 end
 

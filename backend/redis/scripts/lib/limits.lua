@@ -44,12 +44,17 @@ local function wake(pair)
   end
 end
 
--- vacate frees the slots of jobs that do not run any more; of those that are over all.
-local function vacate(ids, over)
+-- FOREMOST is the number of a job that comes back to the front: it precedes all that are parked.
+local FOREMOST = string.rep('0', 15)
+
+-- vacate frees the slots of jobs that do not run any more; of those that are over all. Those
+-- that come back to the front precede what is parked.
+local function vacate(ids, over, front)
   if #ids == 0 or call('EXISTS', LIMITED) == 0 then return end
   for i, record in ipairs(fields(LIMITED, ids)) do
     if record then
       local _, list = limitsof(record)
+      if front then writelimits(ids[i], FOREMOST, list) end
       for _, l in ipairs(list) do
         if over or l.hold == 'r' then
           call('ZREM', SLOTS, l.pair .. '\0' .. ids[i])

@@ -49,7 +49,7 @@ local function reclaim(limit)
   each('HDEL', RUNNING, ids)
   each('HSET', HISTORY, histories)
   prepend(line)
-  vacate(ids)
+  vacate(ids, false, true)
   call('HINCRBY', META, 'crashed', crashes)
   if #cancelled > 0 then
     call('HINCRBY', META, 'cancelled', #cancelled)
