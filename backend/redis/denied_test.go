@@ -32,7 +32,7 @@ func TestAPasswordThatIsChangedIsNotTakenForWrongInput(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	server, admin := standalone(t, redistest.Options{})
-	store := open(t, userOf(t, server, "app", "~*", "&*", "+@all"), redis.Config{})
+	store := open(t, userOf(t, server, "app", "~*", "&*", "+@all"), unhurried)
 	calls := verbs(t, store)
 	for verb, call := range calls {
 		if !strings.HasPrefix(verb, "wait") {
@@ -72,7 +72,7 @@ func TestAServerThatWantsAPasswordDeniesWhoHasNone(t *testing.T) {
 	require.NoError(t, admin.ConfigSet(ctx, "requirepass", "secret").Err())
 	bare := server.Client()
 	t.Cleanup(func() { _ = bare.Close() })
-	for verb, call := range verbs(t, open(t, bare, redis.Config{})) {
+	for verb, call := range verbs(t, open(t, bare, unhurried)) {
 		require.ErrorIs(t, call(), backend.ErrDenied, verb)
 	}
 }
@@ -84,7 +84,7 @@ func TestAWaiterThatMayNotWaitSaysSoAndStillLeases(t *testing.T) {
 	ctx := context.Background()
 	server, _ := standalone(t, redistest.Options{})
 	for _, queues := range [][]string{{"mail"}, {"mail", "other"}} {
-		store := open(t, userOf(t, server, "app", "~*", "&*", "+@all", "-blpop"), redis.Config{})
+		store := open(t, userOf(t, server, "app", "~*", "&*", "+@all", "-blpop"), unhurried)
 		waiter, err := store.Waiter(queues)
 		require.NoError(t, err)
 		_, err = waiter.Lease(ctx, asking(queues...), time.Hour)

@@ -80,7 +80,7 @@ func cuttingAt(t *testing.T) (*redis.Backend, *cutter, *redistest.Server) {
 	options.Dialer = c.dial
 	client := goredis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
-	store := open(t, client, redis.Config{})
+	store := open(t, client, unhurried)
 	// Scripts and queues are known before the first fault.
 	_, err := store.Enqueue(context.Background(), ids("warm-", 0, 1))
 	require.NoError(t, err)
@@ -368,8 +368,11 @@ func TestJobsSurviveASentinelFailover(t *testing.T) {
 	client := group.Client()
 	t.Cleanup(func() { _ = client.Close() })
 	store := open(t, client, redis.Config{})
-	_, err := store.Enqueue(ctx, ids("a-", 0, 10))
-	require.NoError(t, err)
+	var err error
+	require.Eventually(t, func() bool {
+		_, err = store.Enqueue(ctx, ids("a-", 0, 10))
+		return err == nil
+	}, patience, 10*time.Millisecond)
 	require.NoError(t, client.Wait(ctx, 1, 5*time.Second).Err())
 	group.Failover()
 	var reply backend.LeaseReply

@@ -123,7 +123,7 @@ func TestNothingIsLeftOfLimitsWhoseJobsAreOver(t *testing.T) {
 	ctx := context.Background()
 	server := redistest.Start(t, redistest.Options{})
 	client := directly(t, server)
-	store := open(t, client, redis.Config{})
+	store := open(t, client, unhurried)
 	for i, hold := range []backend.SlotHold{backend.SlotWhileRunning, backend.SlotUntilFinished, backend.SlotOnceEnqueued} {
 		jobs := counted(fresh(ids([]string{"a-", "b-", "c-"}[i], 0, 4)), hold)
 		for k := range jobs {
@@ -158,7 +158,7 @@ func TestASlotWhoseJobDoesNotRunAnyMoreIsFreedBySweeps(t *testing.T) {
 	ctx := context.Background()
 	server := redistest.Start(t, redistest.Options{})
 	client := directly(t, server)
-	store := open(t, client, redis.Config{})
+	store := open(t, client, unhurried)
 	_, err := store.Enqueue(ctx, counted(fresh(ids("a-", 0, 300)), backend.SlotWhileRunning))
 	require.NoError(t, err)
 	require.NoError(t, store.SetLimit(ctx, "mail", "tenant", &backend.LimitRule{Slots: 210}))
@@ -195,7 +195,7 @@ func TestTokensAreCountedToTheMicrosecond(t *testing.T) {
 	ctx := context.Background()
 	server := redistest.Start(t, redistest.Options{})
 	client := directly(t, server)
-	store := open(t, client, redis.Config{})
+	store := open(t, client, unhurried)
 	const n = 1000
 	jobs := fresh(ids("a-", 0, n))
 	for i := range jobs { // one token in each 7 µs, all at once

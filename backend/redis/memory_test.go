@@ -17,7 +17,7 @@ func TestAWaitingJobOf100BytesCostsAtMost250(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	_, client := standalone(t, redistest.Options{})
-	store := open(t, client, redis.Config{})
+	store := open(t, client, unhurried)
 	used := func() (n int64) {
 		info := client.InfoMap(ctx, "memory").Val()
 		_, err := fmt.Sscan(info["Memory"]["used_memory"], &n)

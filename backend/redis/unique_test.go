@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddis-go/caddis/backend"
-	"github.com/caddis-go/caddis/backend/redis"
 	"github.com/caddis-go/caddis/backend/redis/redistest"
 )
 
@@ -20,7 +19,7 @@ func TestNothingIsLeftOfKeysWhoseHoldIsOver(t *testing.T) {
 	server := redistest.Start(t, redistest.Options{})
 	client := goredis.NewClient(server.Options())
 	t.Cleanup(func() { _ = client.Close() })
-	store := open(t, client, redis.Config{})
+	store := open(t, client, unhurried)
 	jobs := keyed(fresh(ids("a-", 0, 4)))
 	jobs[1].Unique.Hold = backend.HoldUntilFinished
 	jobs[2].Unique.Hold, jobs[2].Unique.For = backend.HoldForTime, time.Millisecond
