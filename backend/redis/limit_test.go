@@ -171,7 +171,7 @@ func TestASlotWhoseJobDoesNotRunAnyMoreIsFreedBySweeps(t *testing.T) {
 		require.Len(t, keys, 1)
 		return keys[0]
 	}
-	jobs, running, expiries := key("jobs"), key("running"), key("leases")
+	jobs, running, expiries, limited := key("jobs"), key("running"), key("leases"), key("limited")
 	for i, l := range leases[:205] {
 		require.NoError(t, client.HDel(ctx, running, l.Job.ID).Err())
 		require.NoError(t, client.ZRem(ctx, expiries, l.Job.ID).Err())
@@ -187,6 +187,14 @@ func TestASlotWhoseJobDoesNotRunAnyMoreIsFreedBySweeps(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 5, info.Held)
 	require.Len(t, lease(t, store, "v", 300), 90)
+
+	finish(t, store, "v", lease(t, store, "v", 300), backend.OutcomeCompleted)
+	require.NoError(t, client.Del(ctx, jobs).Err())
+	require.Eventually(t, func() bool {
+		_, err := store.Sweep(ctx, backend.SweepRequest{Queues: []string{"mail"}, Duration: 10 * time.Second})
+		require.NoError(t, err)
+		return client.Exists(ctx, limited).Val() == 0
+	}, 10*time.Second, time.Millisecond)
 }
 
 // lesson: Lua writes numbers of 16 digits with 14.

@@ -18,8 +18,15 @@ end
 
 -- Of a wrong type these end the script here.
 checklists()
-for _, key in ipairs({ JOBS, RUNNING, HISTORY, BLOCKEDON, GHOSTS, META, HOLDERS, HOLDS, LIMITED, CLASSES }) do call('HLEN', key) end
-for _, key in ipairs({ SCHEDULED, BLOCKED, COMPLETED, CANCELLED, DEAD, HOLDTIMES, SLOTS, RATES, READY }) do call('ZCARD', key) end
+for _, key in ipairs({ JOBS, RUNNING, HISTORY, BLOCKEDON, GHOSTS, META, HOLDERS, HOLDS, LIMITED }) do call('HLEN', key) end
+for _, key in ipairs({ SCHEDULED, COMPLETED, CANCELLED, DEAD, HOLDTIMES }) do call('ZCARD', key) end
+for at = 9, #ARGV, 8 do
+  if ARGV[at] ~= '' then
+    call('HLEN', CLASSES)
+    for _, key in ipairs({ BLOCKED, SLOTS, RATES, READY }) do call('ZCARD', key) end
+    break
+  end
+end
 call('SET', LAST, '', 'PX', MEMORY) -- the first write: a full store refuses it
 promote(1000) -- they became due before
 local first = tonumber(call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2] or math.huge)

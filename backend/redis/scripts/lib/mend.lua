@@ -1,6 +1,10 @@
 -- mend looks at up to 100 slots, the next ones with each call, and frees those whose job does
 -- not run any more: a program of an older version has settled it, or the server has lost a part.
+-- It also forgets the limits of jobs that are gone, of a few that it takes at random.
 local function mend()
+  for _, id in ipairs(call('HRANDFIELD', LIMITED, 20)) do
+    if call('HEXISTS', JOBS, id) == 0 then call('HDEL', LIMITED, id) end
+  end
   local from = call('HGET', META, 'mended')
   local members = call('ZRANGEBYLEX', SLOTS, from and '(' .. from or '-', '+', 'LIMIT', 0, 100)
   for _, member in ipairs(members) do
