@@ -37,18 +37,40 @@ func (t *txn) saveCaller(worker string, c caller) error {
 }
 
 // fruitless remembers, of each worker, the token of its last Lease if that handed out
-// nothing: it is no reason to write to the file. It belongs to the writer.
-type fruitless map[string]string
-
-func (f fruitless) put(worker, token string) {
-	if _, known := f[worker]; !known && len(f) >= maxCallers {
-		for any := range f {
-			delete(f, any)
-			break
-		}
-	}
-	f[worker] = token
+// nothing: it is no reason to write to the file. It belongs to the writer. Of too many workers
+// those are forgotten that have not leased for the longest time.
+type fruitless struct {
+	tokens map[string]inVain
+	turns  uint64
 }
+
+// inVain is a Lease that handed out nothing, and which one of all those it was.
+type inVain struct {
+	token string
+	turn  uint64
+}
+
+// of returns the token of a worker's last Lease, if that was one.
+func (f *fruitless) of(worker string) (token string, known bool) {
+	last, known := f.tokens[worker]
+	return last.token, known
+}
+
+func (f *fruitless) put(worker, token string) {
+	if _, known := f.tokens[worker]; !known && len(f.tokens) >= maxCallers {
+		oldest, turn := "", f.turns+1
+		for other, last := range f.tokens {
+			if last.turn < turn {
+				oldest, turn = other, last.turn
+			}
+		}
+		delete(f.tokens, oldest)
+	}
+	f.turns++
+	f.tokens[worker] = inVain{token, f.turns}
+}
+
+func (f *fruitless) forget(worker string) { delete(f.tokens, worker) }
 
 // pack and unpack keep the numbers of jobs.
 func pack(seqs []int64) []byte {

@@ -120,7 +120,7 @@ func (b *Backend) SignOff(ctx context.Context, worker string, _ []string) error 
 			}
 		}
 		t.after = append(t.after, func() {
-			delete(b.writer.fruitless, worker)
+			b.writer.fruitless.forget(worker)
 			own := &b.crew.announced
 			own.mu.Lock()
 			defer own.mu.Unlock()

@@ -30,7 +30,7 @@ func (t *txn) lease(request *backend.LeaseRequest) (reply backend.LeaseReply, er
 	if err != nil {
 		return reply, err
 	}
-	last, nothing := t.store.writer.fruitless[request.Worker]
+	last, nothing := t.store.writer.fruitless.of(request.Worker)
 	if !nothing {
 		last = c.token
 	}
@@ -93,7 +93,7 @@ func (t *txn) lease(request *backend.LeaseRequest) (reply backend.LeaseReply, er
 		t.after = append(t.after, func() { t.store.writer.fruitless.put(request.Worker, request.Token) })
 		return reply, nil
 	}
-	t.after = append(t.after, func() { delete(t.store.writer.fruitless, request.Worker) })
+	t.after = append(t.after, func() { t.store.writer.fruitless.forget(request.Worker) })
 	c.token, c.leased = request.Token, pack(h.seqs)
 	return reply, t.saveCaller(request.Worker, c)
 }

@@ -62,7 +62,7 @@ type call struct {
 const maxGroup = backend.MaxBatch
 
 func newWriter(b *Backend) *writer {
-	return &writer{store: b, work: make(chan struct{}, 1), wrote: make(chan struct{}, 1), fruitless: make(fruitless), suspects: make(map[suspect]time.Time)}
+	return &writer{store: b, work: make(chan struct{}, 1), wrote: make(chan struct{}, 1), fruitless: fruitless{tokens: make(map[string]inVain)}, suspects: make(map[suspect]time.Time)}
 }
 
 // do runs a call and waits for it. A call whose ctx ends before it was begun has no
