@@ -309,6 +309,17 @@ var limitTests = []test{
 		require.Empty(k, w.send(request).Leases, "there is no slot")
 		require.Equal(k, 1, k.limit("tenant", "acme", "a00000").Place)
 	}},
+	{"what is unblocked is handed out before what is parked", func(k *kit) {
+		w := k.worker("w")
+		k.allLimited(named("a", 3), slots(1, "acme"))
+		lease := w.leaseOne("a00000")
+		require.Empty(k, w.lease(5))
+		w.settled(lease, backend.OutcomeBlocked, backend.StateBlocked, on("kind:new"))
+		request := w.request(5)
+		request.Unblock = []string{"kind:new"}
+		require.Equal(k, []string{"a00000"}, leased(w.send(request).Leases))
+		require.Equal(k, 1, k.limit("tenant", "acme", "a00001").Place)
+	}},
 	{"tokens are spent by each attempt and returned by what was not run", func(k *kit) {
 		w := k.worker("w")
 		k.allLimited(named("a", 5), rate(2))

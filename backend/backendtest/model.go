@@ -270,7 +270,7 @@ func (m *model) settle(all []backend.Settlement) []backend.SettleResult {
 			released = append(released, e)
 		case backend.OutcomeBlocked:
 			m.become(e, backend.StateBlocked)
-			e.key = s.Key
+			e.key, e.number = s.Key, foremost
 		case backend.OutcomeRetry, backend.OutcomeSnoozed:
 			if s.Delay > 0 {
 				m.become(e, backend.StateScheduled)

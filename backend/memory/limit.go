@@ -176,16 +176,18 @@ func (p *pair) precedes(j *job) bool {
 }
 
 // admit counts a job that is to be leased against its limits, if there is room in all of
-// them. Else it answers where there is none, and when there will be, if that is known.
+// them. Else it answers where there is none, and when there will be, if that is known. One
+// that is unblocked does not wait for those that are parked.
 func (q *queue) admit(j *job, now int64) (stuck *pair, at int64) {
 	now /= 1000
+	unblocked := j.state == backend.StateBlocked && j.parkedAt == nil
 	for i := range j.standings {
 		l, p := &j.Limits[i], j.standings[i].pair
 		rule := p.class.rule()
 		if l.Hold == backend.SlotOnceEnqueued {
 			continue
 		}
-		if !p.held[j] && (p.precedes(j) || rule.Slots > 0 && len(p.held) >= rule.Slots) {
+		if !p.held[j] && (!unblocked && p.precedes(j) || rule.Slots > 0 && len(p.held) >= rule.Slots) {
 			return p, 0
 		}
 		if rule.Rate > 0 {

@@ -110,7 +110,7 @@ func (q *queue) block(j *job, key string) {
 		q.blockedOn[key] = l
 		q.blocked = append(q.blocked, l)
 	}
-	j.state = backend.StateBlocked
+	j.state, j.parkedAs = backend.StateBlocked, foremost
 	l.pushBack(j)
 }
 

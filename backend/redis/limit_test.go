@@ -32,7 +32,7 @@ func standing(t *testing.T, store *redis.Backend, client goredis.Cmdable) (held,
 	tenant, err := store.Limit(ctx, backend.LimitQuery{Queue: "mail", Class: "tenant", Key: "acme"})
 	require.NoError(t, err)
 	for full := range mapOf(t, client) {
-		spent = int((full - time.Duration(tenant.Now.UnixMicro())*time.Microsecond + time.Hour - 1) / time.Hour)
+		spent = int((full - time.Duration(tenant.Now.UnixMicro())*time.Microsecond).Round(time.Hour) / time.Hour)
 	}
 	return tenant.Held, tenant.Parked, spent
 }

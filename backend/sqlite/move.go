@@ -119,6 +119,9 @@ func (q *queue) announce(due int64) error {
 func (q *queue) block(j *job, key string) error {
 	j.rank, j.at, j.key = q.last(), 0, key
 	q.t.tell(q)
+	if err := q.comesBack(j); err != nil {
+		return err
+	}
 	return q.move(j, blocked)
 }
 

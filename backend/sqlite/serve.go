@@ -205,8 +205,10 @@ func (h *handOut) lease(q *queue, j *job, ahead bool) error {
 
 // admit counts a job that is to be leased against its limits, if there is room in all of
 // them. Else it answers the pair where there is none, and when there will be, if that is
-// known.
+// known. One that is unblocked does not wait for those that are parked.
 func (q *queue) admit(j *job) (stuck string, at int64, err error) {
+	_, _, parked := backend.PairOf(j.key)
+	unblocked := j.state == blocked && !parked
 	all, err := q.standings(j)
 	if err != nil {
 		return "", 0, err
@@ -222,7 +224,7 @@ func (q *queue) admit(j *job) (stuck string, at int64, err error) {
 		}
 		if !s.slot {
 			first, err := q.first(s.pair)
-			if err != nil || first != nil && first.seq != j.seq && j.follows(first) {
+			if err != nil || !unblocked && first != nil && first.seq != j.seq && j.follows(first) {
 				return s.pair, 0, err
 			}
 			if rule.Slots > 0 {

@@ -122,7 +122,7 @@ if not paused then
           break
         end
         local pair, at, number, list
-        if record then pair, at, number, list = try(id, level, record) end
+        if record then pair, at, number, list = try(id, level, record, true) end
         if pair then
           call('ZREM', BLOCKED, member)
           parked(id, level, number, list, pair, at)

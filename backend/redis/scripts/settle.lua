@@ -104,7 +104,7 @@ if #others > 0 then
       letters[i] = 'd'
     end
     if string.sub(record, TOKENAT - 1, TOKENAT - 1) == '+' then
-      local list = string.find(letters[i], '[cxd]') and ended or outcome == 'L' and back or stopped
+      local list = string.find(letters[i], '[cxd]') and ended or (outcome == 'L' or outcome == 'B') and back or stopped
       list[#list + 1] = id
       if string.find(specs[i], '^[LB]') then unrun[#unrun + 1] = id end
     end

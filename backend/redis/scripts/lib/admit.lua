@@ -1,15 +1,16 @@
 -- admit: whether a job has room in its limits, and where it is parked if it has not.
 
 -- admit counts a job that is to be leased against its limits, if there is room in all of them.
--- Else it answers the pair where there is none, and when there will be if that is known.
-local function admit(id, level, number, list)
+-- Else it answers the pair where there is none, and when there will be if that is known. One
+-- that is unblocked does not wait for those that are parked.
+local function admit(id, level, number, list, unblocked)
   local rank = number ~= '0' and tonumber(4 - level .. number)
   local after = {}
   for i, l in ipairs(list) do
     if l.hold ~= 'e' then
       local rule = ruleof(l.pair)
       if l.hold ~= 'f' or not call('ZSCORE', SLOTS, l.pair .. '\0' .. id) then
-        local first = firstof(l.pair)
+        local first = not unblocked and firstof(l.pair)
         if first and first.id ~= id and (rank and first.rank < rank or not rank and first.level >= level) then return l.pair end
         if rule.slots > 0 and slotsof(l.pair) >= rule.slots then return l.pair end
       end

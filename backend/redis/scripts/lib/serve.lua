@@ -15,10 +15,10 @@ end
 
 -- try counts a job that is to be handed out against its limits. If there is no room it answers
 -- what park takes. One whose body is gone is dropped later.
-try = function(id, level, record)
+try = function(id, level, record, unblocked)
   if call('HEXISTS', JOBS, id) == 0 then return end
   local number, list = limitsof(record)
-  local pair, at = admit(id, level, number, list)
+  local pair, at = admit(id, level, number, list, unblocked)
   if pair then
     unfit(id)
     return pair, at, number, list
