@@ -11,8 +11,8 @@
 //     several): it validates first and then writes, so no input leaves it half
 //     done;
 //   - may be repeated after a lost reply with the same effect. Lease is
-//     repeated with the same token, Settle with the same call number, Enqueue
-//     with the same ids; all others have the same effect however often they
+//     repeated with the same token, Settle and Record with the same call number,
+//     Enqueue with the same ids; all others have the same effect however often they
 //     run;
 //   - never scans: what it costs depends on the batch, not on how much is
 //     stored or running;
@@ -40,6 +40,7 @@ type Backend interface {
 	Scheduler
 	Limiter
 	Directory
+	Recorder
 
 	// Check asks the store whether jobs are safe in it. It returns an error if
 	// the store cannot be used at all (too old, out of reach), and warnings

@@ -37,6 +37,9 @@ func (k *kit) calls(ctx context.Context) map[string]error {
 	_, errs["announce"] = k.Announce(ctx, backend.WorkerInfo{ID: "v", Queues: []string{"q"}}, time.Minute)
 	errs["sign off"] = k.SignOff(ctx, "v", []string{"q"})
 	_, errs["workers"] = k.Workers(ctx)
+	errs["record"] = k.Record(ctx, backend.Record{Worker: "v", Call: 1, Events: []backend.Event{happened("q", "a")}})
+	_, errs["figures"] = k.Figures(ctx, backend.FiguresQuery{Queue: "q"})
+	_, errs["events"] = k.Events(ctx, backend.EventsQuery{Queue: "q"})
 	_, errs["check"] = k.Check(ctx)
 	errs["listen"] = k.Listen(ctx, func(backend.Command) {})
 	return errs

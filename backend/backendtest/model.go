@@ -30,6 +30,8 @@ type model struct {
 
 	classes map[string]*modelClass
 	parks   int
+
+	recorded recorded
 }
 
 type entry struct {
@@ -54,7 +56,11 @@ type entry struct {
 }
 
 func newModel() *model {
-	return &model{jobs: map[string]*entry{}, schedules: map[string]*backend.Schedule{}, keys: map[backend.Key]string{}, classes: map[string]*modelClass{}}
+	return &model{
+		jobs: map[string]*entry{}, schedules: map[string]*backend.Schedule{}, keys: map[backend.Key]string{},
+		classes:  map[string]*modelClass{},
+		recorded: recorded{figures: map[string]*backend.Figures{}, calls: map[string]uint64{}},
+	}
 }
 
 func (m *model) count(state backend.State) int64 {

@@ -61,6 +61,10 @@ type player struct {
 	workers []*modelWorker
 	// versions are those that the store gave to schedules.
 	versions []uint64
+	// happened counts the events that were recorded, followed those that were read, up to
+	// a position in the journal.
+	happened, followed int
+	position           string
 }
 
 // modelWorker is a worker and its last calls.
@@ -75,6 +79,8 @@ type modelWorker struct {
 	// call and answer are its last Settle.
 	call   backend.SettleRequest
 	answer []backend.SettleResult
+	// record is its last Record.
+	record backend.Record
 }
 
 func newPlayer(t *rapid.T, store backend.Backend, queue string) *player {
@@ -109,6 +115,7 @@ func (p *player) play() {
 		"delete a schedule": func(*rapid.T) { p.deleteSchedule() },
 		"tick":              func(*rapid.T) { p.tick() },
 		"tick more":         func(*rapid.T) { p.tick() },
+		"record":            func(*rapid.T) { p.record() },
 		"inspect":           func(*rapid.T) { p.inspect() },
 	})
 	p.inspect()
@@ -133,6 +140,7 @@ func (p *player) inspect() {
 	}
 	p.compareSchedules()
 	p.compareLimits()
+	p.compareRecorded()
 	limit := rapid.IntRange(1, 4).Draw(p.T, "page")
 	for _, state := range backend.States {
 		p.comparePages(state, limit)

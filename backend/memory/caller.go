@@ -18,6 +18,8 @@ type caller struct {
 	// call and results are of its last Settle.
 	call    uint64
 	results []backend.SettleResult
+	// recorded is the number of its last Record.
+	recorded uint64
 }
 
 func (b *Backend) caller(worker string) *caller {

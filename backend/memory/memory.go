@@ -61,6 +61,7 @@ type Backend struct {
 	listeners map[*listener]struct{}
 	clock     leaseClock
 	moved     time.Duration // by Advance
+	events    journal       // of the workers
 	// jobs and bytes sum up the unfinished jobs of all queues.
 	jobs  int
 	bytes int64

@@ -42,6 +42,8 @@ type queue struct {
 	schedules schedules
 	keys      keys
 	limits    limits
+	figures   figures
+	events    journal
 
 	bell
 }

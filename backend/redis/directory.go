@@ -126,10 +126,12 @@ func (b *Backend) SignOff(ctx context.Context, worker string, queues []string) e
 		pipe := b.client.Pipeline()
 		pipe.HDel(ctx, b.directoryKey("workers"), worker)
 		pipe.ZRem(ctx, b.directoryKey("expire"), worker)
+		pipe.Del(ctx, b.directoryKey("last:r:"+worker))
 		for _, name := range queues {
 			for _, t := range b.local(name).tags {
 				pipe.Del(ctx, t.base+"last:l:"+worker)
 				pipe.Del(ctx, t.base+"last:s:"+worker)
+				pipe.Del(ctx, t.base+"last:r:"+worker)
 			}
 		}
 		_, failed = pipe.Exec(ctx)

@@ -24,13 +24,14 @@ var (
 		commands: []string{"hsetnx", "hmget"},
 	}
 	working = role{
-		verbs:    []string{"rights", "lease", "settle", "renew", "sweep", "ring", "announce", "put_schedule", "schedules", "tick"},
+		verbs:    []string{"rights", "lease", "settle", "renew", "sweep", "ring", "announce", "put_schedule", "schedules", "tick", "record"},
 		commands: []string{"hsetnx", "hmget", "hgetall", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
 	}
 	operating = role{
 		verbs: []string{
 			"cancel", "retry", "delete", "run_now", "pause", "resume", "set_limit", "limit", "job", "jobs", "queue", "workers",
 			"put_schedule", "delete_schedule", "schedules", "tick",
+			"figures", "events",
 		},
 		commands: []string{"hsetnx", "hmget", "hget", "hgetall", "publish"},
 	}

@@ -114,7 +114,7 @@ func (t *txn) announce(worker *backend.WorkerInfo, text string, ttl time.Duratio
 // SignOff implements backend.Directory.
 func (b *Backend) SignOff(ctx context.Context, worker string, _ []string) error {
 	return b.write(ctx, "sign off", "", 1, func(t *txn) error {
-		for _, text := range []string{`DELETE FROM caddis_worker WHERE id = ?`, `DELETE FROM caddis_caller WHERE worker = ?`} {
+		for _, text := range []string{`DELETE FROM caddis_worker WHERE id = ?`, `DELETE FROM caddis_caller WHERE worker = ?`, `DELETE FROM caddis_recorder WHERE worker = ?`} {
 			if _, err := t.exec(text, worker); err != nil {
 				return err
 			}

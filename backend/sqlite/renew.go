@@ -108,6 +108,9 @@ func (t *txn) sweep(request *backend.SweepRequest) (reply backend.SweepReply, er
 		if err := q.forgetBuckets(); err != nil {
 			return reply, err
 		}
+		if err := q.forgetRecords(); err != nil {
+			return reply, err
+		}
 		look, err := q.lookAt()
 		if err != nil {
 			return reply, err
