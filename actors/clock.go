@@ -390,7 +390,7 @@ func (k *clock) tell(tick *backend.Tick, result *backend.TickResult) {
 	if tick.Job.Delay > 0 || tick.Job.At.After(k.clock.now()) {
 		state = backend.StateScheduled
 	}
-	k.news.tell(jobs.Enqueued(&job, state, k.clock.now()))
+	k.news.enqueued(&job, state)
 }
 
 // later tries a schedule again when some time has passed.

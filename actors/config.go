@@ -79,6 +79,8 @@ type Config struct {
 	// jobs.MaxEvents wait the newest are dropped, which Status and Report count. A panic
 	// is logged and changes nothing for the job.
 	OnEvent func(jobs.Event)
+	// Record says what the worker records of its jobs in the store: figures and events.
+	Record Recording
 	// Name is the supervisor's name in its actor system, unique there; "caddis"
 	// by default.
 	Name string
@@ -86,10 +88,44 @@ type Config struct {
 	// is nil. Spawn ignores it.
 	ActorSystem *actor.ActorSystem
 
-	// events hands events to OnEvent; nil without one.
+	// events hands events to OnEvent, if there is one.
 	events *jobs.Events
 	// retry is the pause between calls to a store that does not answer.
 	retry jobs.Exponential
+}
+
+// Recording says what a worker records in the store: of each of its queues figures over
+// time, which jobs.Client.Figures reads, and the events of the journal, for
+// jobs.Client.Events. It is one call every few seconds in which something has happened.
+// What the store does not take within five minutes is dropped, which Status and Report
+// count.
+type Recording struct {
+	// Off records nothing.
+	Off bool
+	// Every is the time between two calls, from 100 ms to a minute; 2 s by default.
+	Every time.Duration
+	// Events is how many events a call has at most, up to 500; 200 by default. Started,
+	// completed, snoozed and handed back ones have half of that, so that they leave room
+	// for the others. Of those beyond the journal has one event with their number. A
+	// negative number keeps none.
+	Events int
+}
+
+// Defaults of Recording.
+const (
+	DefaultRecordEvery  = 2 * time.Second
+	DefaultRecordEvents = 200
+	maxRecordEvents     = backend.MaxRecordEvents / 2
+)
+
+func (r Recording) check() error {
+	switch {
+	case r.Every < 100*time.Millisecond || r.Every > time.Minute:
+		return fmt.Errorf("Every is %v: it goes from 100ms to 1m0s", r.Every)
+	case r.Events > maxRecordEvents:
+		return fmt.Errorf("Events is %d: it goes up to %d, and a negative number means none", r.Events, maxRecordEvents)
+	}
+	return nil
 }
 
 // Fill returns the config with its defaults, or an error that lists everything
@@ -113,6 +149,8 @@ func (c Config) Fill() (Config, error) {
 	setDefault(&c.Grace, DefaultGrace)
 	setDefault(&c.CancelTime, min(max(0, c.Grace)/5, 5*time.Second))
 	setDefault(&c.HandBackTime, min(max(0, c.Grace)/10, 2*time.Second))
+	setDefault(&c.Record.Every, DefaultRecordEvery)
+	setDefault(&c.Record.Events, DefaultRecordEvents)
 	setDefault(&c.Name, DefaultName)
 	if c.Strategy == nil {
 		c.Strategy = OneForOne(0, 0)
@@ -161,6 +199,9 @@ func (c Config) Fill() (Config, error) {
 			reject("%s is %v: it cannot be negative", d.name, d.d)
 		}
 	}
+	if err := c.Record.check(); err != nil {
+		reject("Record: %w", err)
+	}
 	if c.CancelTime > c.Grace-max(0, c.HandBackTime) && c.Grace > 0 {
 		reject("CancelTime (%v) and HandBackTime (%v) are parts of Grace (%v) and together longer", c.CancelTime, c.HandBackTime, c.Grace)
 	}
@@ -170,8 +211,8 @@ func (c Config) Fill() (Config, error) {
 	return c, nil
 }
 
-// Events hands events to OnEvent, for clients beside the worker; nil without a hook. It
-// is there once the config is filled.
+// Events hands events to OnEvent, for clients beside the worker. It is there once the
+// config is filled.
 func (c *Config) Events() *jobs.Events { return c.events }
 
 func defaultQueues(registry *jobs.Registry) []string {

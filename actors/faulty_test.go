@@ -23,6 +23,8 @@ type faulty struct {
 	sets  []backend.SettleRequest
 	renew []backend.RenewRequest
 	sweep []backend.SweepRequest
+	// records are all, also those that failed.
+	records []backend.Record
 	// hidden are queues that the store does not tell of.
 	hidden []string
 	// broken is closed when a rule for waits is set.
@@ -204,6 +206,13 @@ func (f *faulty) Schedules(ctx context.Context, query backend.SchedulesQuery) (b
 
 func (f *faulty) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickReply, error) {
 	return ask(ctx, f, "tick", func() (backend.TickReply, error) { return f.Backend.Tick(ctx, ticks) })
+}
+
+func (f *faulty) Record(ctx context.Context, record backend.Record) error {
+	f.mu.Lock()
+	f.records = append(f.records, record)
+	f.mu.Unlock()
+	return f.do(ctx, "record", func() error { return f.Backend.Record(ctx, record) })
 }
 
 func (f *faulty) Announce(ctx context.Context, worker backend.WorkerInfo, ttl time.Duration) (backend.Announced, error) {

@@ -299,7 +299,7 @@ func (f *fetcher) leased(c actor.Context, m *leased) {
 	f.clock.set(m.reply.Now)
 	f.chooser.leased(m.reply.Leases)
 	if n := m.reply.Reclaimed; n > 0 {
-		f.news.tell(jobs.Event{Type: jobs.EventRecovered, Jobs: n})
+		f.news.recovered(n)
 	}
 	f.assign(c, m.reply.Leases)
 

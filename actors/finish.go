@@ -56,6 +56,9 @@ func (s *supervisor) lastSteps() {
 		t.outside.await(limit)
 		s.settleAll()
 	}
+	if !s.recorder.draining { // else it had its time
+		s.recorder.last(s.crash, limit)
+	}
 	t.conclude(s.crash, s.reason, limit)
 }
 
@@ -74,11 +77,12 @@ func (t *tree) conclude(crash error, reason string, limit time.Duration) {
 		t.life.setState(state)
 		t.news.tell(jobs.Event{Type: jobs.EventWorkerStopped, Err: crash})
 		t.news.flush(limit)
+		t.config.events.OnStored(nil)
 		stuck, now := t.outside.await(time.Until(deadline)), time.Now()
 		report := &Stopped{Report{
 			Worker: t.worker, State: state, Reason: reason, Err: crash, Stuck: stuck, Gates: t.gates.statuses(),
-			EventsDropped: t.config.events.Dropped(),
-			StartedAt:     t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.life.stopBegan.Load())),
+			EventsDropped: t.config.events.Dropped(), Unrecorded: t.records.missing(),
+			StartedAt: t.started, StoppedAt: now, StopTook: now.Sub(time.Unix(0, t.life.stopBegan.Load())),
 		}}
 		t.ledger.sum(&report.Report)
 		t.outcome = report

@@ -8,7 +8,6 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/caddis-go/caddis/backend"
-	"github.com/caddis-go/caddis/jobs"
 )
 
 // house is what is to be done beside the worker's own jobs: its record is published, its
@@ -109,7 +108,7 @@ func (k *keeper) keepHouse(c actor.Context) {
 		})
 		if swept.Reclaimed > 0 {
 			k.config.Logger.Warn("jobs of a worker that vanished are back in their queues", "jobs", swept.Reclaimed)
-			k.news.tell(jobs.Event{Type: jobs.EventRecovered, Jobs: swept.Reclaimed})
+			k.news.recovered(swept.Reclaimed)
 		}
 		answer.blocked, answer.schedules = swept.Blocked, swept.Schedules
 		answer.next = soonest(announced.Next, swept.Next)

@@ -21,7 +21,8 @@ type news struct {
 	worker  string
 	outside *outside
 	clock   *storeClock
-	events  *jobs.Events // nil without a hook
+	events  *jobs.Events
+	records *records // nil if nothing is recorded
 	states  series
 
 	// lines are those of the log, by what happened and to which kind of job; the
@@ -37,9 +38,9 @@ const (
 	newsText = 500
 )
 
-func newNews(config *Config, worker string, o *outside, d *dispatcher, clock *storeClock) *news {
+func newNews(config *Config, worker string, o *outside, d *dispatcher, clock *storeClock, r *records) *news {
 	n := &news{
-		log: config.Logger, worker: worker, outside: o, clock: clock, events: config.events,
+		log: config.Logger, worker: worker, outside: o, clock: clock, events: config.events, records: r,
 		states: series{dispatch: d}, lines: map[string]*rarely{},
 	}
 	n.events.Around(func(call func()) { n.visit("the hook OnEvent", call) })
@@ -59,7 +60,7 @@ func (n *news) visit(whose string, f func()) {
 
 // tell tells the hook of events of this worker.
 func (n *news) tell(events ...jobs.Event) {
-	if n.events == nil || len(events) == 0 {
+	if !n.events.Hooked() || len(events) == 0 {
 		return
 	}
 	now := n.clock.now()
@@ -79,17 +80,32 @@ func (n *news) changed(from, to State, f func()) {
 	n.states.add(func() { n.visit("a subscriber to the worker's state", f) }, math.MaxInt)
 	switch {
 	case to == StateRunning && from == StateQuiet:
-		n.tell(jobs.Event{Type: jobs.EventWorkerResumed})
+		n.worked(jobs.EventWorkerResumed, 0)
 	case to == StateRunning:
-		n.tell(jobs.Event{Type: jobs.EventWorkerStarted})
+		n.worked(jobs.EventWorkerStarted, 0)
 	case to == StateQuiet:
-		n.tell(jobs.Event{Type: jobs.EventWorkerQuiet})
+		n.worked(jobs.EventWorkerQuiet, 0)
 	}
+}
+
+// worked tells what the worker did.
+func (n *news) worked(what jobs.EventType, count int) {
+	n.tell(jobs.Event{Type: what, Jobs: count})
+	n.records.tell(what, count, nil)
+}
+
+// recovered tells of jobs of workers that vanished.
+func (n *news) recovered(count int) { n.worked(jobs.EventRecovered, count) }
+
+// enqueued tells of a job that the worker has stored.
+func (n *news) enqueued(job *backend.Job, state backend.State) {
+	n.tell(jobs.Enqueued(job, state, n.clock.now()))
+	n.records.enqueued(job, state)
 }
 
 // started tells that the handler of a run is about to be called.
 func (n *news) started(r *run) {
-	if n.events != nil {
+	if n.events.Hooked() {
 		info := r.info(n.worker)
 		n.tell(jobs.Event{Type: jobs.EventStarted, Job: &info, Jobs: 1})
 	}
@@ -109,6 +125,7 @@ func (n *news) flush(limit time.Duration) {
 
 // ended tells of runs that the store has answered for.
 func (n *news) ended(runs []*run, results []backend.SettleResult) {
+	n.records.ended(runs, results)
 	var all []jobs.Event
 	for i, r := range runs {
 		result := &results[i]
@@ -124,7 +141,7 @@ func (n *news) ended(runs []*run, results []backend.SettleResult) {
 		case r.settlement.Outcome == backend.OutcomeDead:
 			n.write(slog.LevelWarn, "a job is dead", r, "error", bounded(r.reason()))
 		}
-		if n.events != nil {
+		if n.events.Hooked() {
 			all = append(all, r.event(n.worker, result.State))
 		}
 	}
@@ -172,14 +189,19 @@ func (r *run) info(worker string) jobs.Info {
 // event is what became of the run, as the store has confirmed it.
 func (r *run) event(worker string, state backend.State) jobs.Event {
 	info := r.info(worker)
-	e := jobs.Event{Type: jobs.EventOf(r.settlement.Outcome), Job: &info, Jobs: 1}
+	e := jobs.Event{Type: r.became(state), Job: &info, Jobs: 1}
 	if r.ending != endingAbandoned {
 		e.Err, e.Took = r.result.Err, r.result.Took
 	}
-	if state == backend.StateCancelled {
-		e.Type = jobs.EventCancelled
-	}
 	return e
+}
+
+// became is what became of the run, in one word.
+func (r *run) became(state backend.State) jobs.EventType {
+	if state == backend.StateCancelled {
+		return jobs.EventCancelled
+	}
+	return jobs.EventOf(r.settlement.Outcome)
 }
 
 // reason is the last failure in the history that the settlement has.

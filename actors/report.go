@@ -83,6 +83,9 @@ type Report struct {
 	// EventsDropped counts the events that Config.OnEvent was not told of, as it is too
 	// slow.
 	EventsDropped uint64 `json:"events_dropped,omitempty"`
+	// Unrecorded counts the starts and ends of jobs that the figures in the store lack: the
+	// store has not taken them yet, or was away for too long.
+	Unrecorded uint64 `json:"unrecorded,omitempty"`
 	// Gates says how each of Config.Gates was at the end.
 	Gates []GateStatus `json:"gates,omitempty"`
 	// Stuck names those whose code had not returned when the worker ended: the job

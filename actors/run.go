@@ -17,8 +17,11 @@ type run struct {
 	// result is what the handler came to; set before the slot's stage becomes
 	// returned.
 	result jobs.Result
-	// started is whether a handler was called.
+	// started is whether a handler was called, began when; set before.
 	started atomic.Bool
+	began   time.Time
+	// noted is set once the start was recorded; it belongs to records.
+	noted bool
 	// stop cancels the handler's context.
 	stop atomic.Pointer[context.CancelCauseFunc]
 	// work is there while the handler runs.
@@ -117,13 +120,14 @@ func (r *run) execute(w *workshop, returned func()) {
 		returned()
 		return
 	}
-	if !w.clock.now().Before(r.lease.ExpiresAt) {
+	now := w.clock.now()
+	if !now.Before(r.lease.ExpiresAt) {
 		// The process slept. Whose the job is, the store says when it is given back.
 		r.result.Settlement = r.released()
 		returned()
 		return
 	}
-	work, refusal := w.registry.Begin(r.lease, w.clock.now(), w.worker)
+	work, refusal := w.registry.Begin(r.lease, now, w.worker)
 	if work == nil {
 		r.result.Settlement = *refusal
 		returned()
@@ -144,6 +148,7 @@ func (r *run) execute(w *workshop, returned func()) {
 	if d := work.Timeout(); d > 0 {
 		limit = time.AfterFunc(d, func() { cancel(work.TimeoutCause()) })
 	}
+	r.began = now
 	r.started.Store(true)
 	w.news.started(r)
 	work.Do(ctx, w.now, func(result jobs.Result) {

@@ -11,7 +11,7 @@ import (
 
 // supervisor owns the life of a worker. Its tasks are
 //
-//   - to start the parts in order: settler, fetcher, keeper, clock, pool;
+//   - to start the parts in order: settler, fetcher, recorder, keeper, clock, pool;
 //   - to restart a part that fails, and to give up when that happens too often;
 //   - to take Quiet, Resume, Resize and Inspect;
 //   - to stop the parts in order when Stop or a pill comes, each step within its
@@ -21,11 +21,13 @@ import (
 // The stop is a cascade of pills. Clock, fetcher and pool get theirs first: no
 // new jobs, executors end after the job that they run. When both have ended the
 // settler gets its pill and ends when the store has confirmed everything; then
-// the keeper, which has renewed the leases until here, signs the worker off.
+// the recorder brings the last figures, and the keeper, which has renewed the leases
+// until here, signs the worker off.
 type supervisor struct {
-	tree    *tree
-	fetcher *fetcher
-	settler *settler
+	tree     *tree
+	fetcher  *fetcher
+	settler  *settler
+	recorder *recorder
 	// pool makes the pool.
 	pool func() actor.Actor
 
@@ -53,7 +55,7 @@ func newSupervisor(t *tree, handlers context.Context) *supervisor {
 	}
 	counsel := &series{dispatch: t.dispatch}
 	return &supervisor{
-		tree: t, alive: map[string]bool{}, fetcher: newFetcher(t), settler: newSettler(t),
+		tree: t, alive: map[string]bool{}, fetcher: newFetcher(t), settler: newSettler(t), recorder: newRecorder(t),
 		pool: func() actor.Actor {
 			return &pool{
 				roster: t.roster, ledger: t.ledger, outside: t.outside, post: t.post, retry: t.config.retry, log: t.log,
@@ -129,6 +131,9 @@ func (s *supervisor) start(c actor.Context) {
 	}
 	begin(t.settler, &s.settler.relay, func() actor.Actor { return s.settler })
 	begin(t.fetcher, &s.fetcher.relay, func() actor.Actor { return s.fetcher })
+	if t.records != nil {
+		begin(t.recorder, t.dispatch, func() actor.Actor { return s.recorder })
+	}
 	begin(t.keeper, t.dispatch, func() actor.Actor { return newKeeper(t) })
 	begin(t.ticker, t.dispatch, func() actor.Actor { return newClock(t) })
 	t.gates.start(t.line.ctx)
@@ -263,6 +268,9 @@ func (s *supervisor) cascade(c actor.Context) {
 			t.ledger.rescue(slot, t.post, t.settler) // what lies in slots whose executors were stopped
 		}
 		c.Poison(t.settler)
+	case s.alive[t.recorder.Id]:
+		t.records.tell(jobs.EventWorkerStopped, 0, s.crash)
+		c.Poison(t.recorder)
 	case s.alive[t.keeper.Id]:
 		c.Poison(t.keeper)
 	default:

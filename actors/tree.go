@@ -22,6 +22,7 @@ type tree struct {
 	door    *door
 	outside *outside
 	line    *line
+	records *records
 	news    *news
 	life    *life
 	post    *post
@@ -32,7 +33,7 @@ type tree struct {
 	queues  *served
 	gates   *gates
 
-	supervisor, fetcher, pool, settler, keeper, ticker *actor.PID
+	supervisor, fetcher, pool, settler, recorder, keeper, ticker *actor.PID
 
 	// watchdog ends a stop that does not end by itself, watchdogAt and lastCalls.
 	stopMu     sync.Mutex
@@ -56,14 +57,18 @@ func plant(system *actor.ActorSystem, config Config, worker string) *tree {
 	}
 	t.supervisor = t.door.supervisor
 	for name, pid := range map[string]**actor.PID{
-		"fetcher": &t.fetcher, "pool": &t.pool, "settler": &t.settler, "keeper": &t.keeper, "clock": &t.ticker,
+		"fetcher": &t.fetcher, "pool": &t.pool, "settler": &t.settler, "recorder": &t.recorder, "keeper": &t.keeper, "clock": &t.ticker,
 	} {
 		*pid = system.NewLocalPID(t.supervisor.Id + "/" + name)
 	}
 	t.log = guarded(config.Logger, t.outside)
 	t.config.Logger = t.log
 	t.line = newLine(&t.config, t.outside, t.dispatch)
-	t.news = newNews(&t.config, worker, t.outside, t.dispatch, t.clock)
+	t.records = newRecords(&t.config, worker, t.clock)
+	t.news = newNews(&t.config, worker, t.outside, t.dispatch, t.clock, t.records)
+	if t.records != nil {
+		config.events.OnStored(t.records.stored)
+	}
 	t.life = &life{worker: worker, door: t.door, log: t.log, news: t.news}
 	t.life.begin(t.started)
 	t.post = &post{root: system.Root, line: t.line}
@@ -92,7 +97,7 @@ func (t *tree) status() Status {
 		BackendError: t.line.outage.text(), Counts: t.ledger.snapshot(),
 	}
 	t.life.fill(&s)
-	s.EventsDropped = t.config.events.Dropped()
+	s.EventsDropped, s.Unrecorded = t.config.events.Dropped(), t.records.missing()
 	s.Gates = t.gates.statuses()
 	s.Stuck, s.StuckCalls = t.outside.overdue(time.Now())
 	return s

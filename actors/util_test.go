@@ -97,7 +97,9 @@ func newStore(t testing.TB) *rig {
 func (r *rig) start(h handler, change ...func(*actors.Config)) {
 	r.t.Helper()
 	registry := jobs.NewRegistry()
-	jobs.Handle(registry, h)
+	if h != nil {
+		jobs.Handle(registry, h)
+	}
 	config := actors.Config{Backend: r.faulty, Registry: registry, Logger: discard()}
 	for _, f := range change {
 		f(&config)
@@ -107,7 +109,7 @@ func (r *rig) start(h handler, change ...func(*actors.Config)) {
 	require.NoError(r.t, err)
 	r.worker = w
 	r.t.Cleanup(func() {
-		r.faulty.on(nil, "", "lease", "settle", "renew", "sweep", "wait", "waiter", "sign off")
+		r.faulty.on(nil, "", "lease", "settle", "renew", "sweep", "wait", "waiter", "record", "sign off")
 		w.Stop(actors.Stop{Urgency: actors.HandBack})
 		awaitDone(r.t, w)
 	})

@@ -29,7 +29,8 @@ const (
 	HoursKept   = 8 * 24 * time.Hour
 )
 
-// OtherKinds stands for the kinds beyond MaxFigureKinds. No kind has this name.
+// OtherKinds stands for the kinds beyond MaxFigureKinds, and for those that are not known.
+// No kind has this name.
 const OtherKinds = "*"
 
 // Recorder keeps what has happened: of each queue figures over time and a journal of
@@ -149,8 +150,10 @@ func (f *Figure) check() error {
 	if err := CheckQueue(f.Queue); err != nil {
 		return err
 	}
-	if err := CheckKind(f.Kind); err != nil {
-		return err
+	if f.Kind != OtherKinds {
+		if err := CheckKind(f.Kind); err != nil {
+			return err
+		}
 	}
 	if !f.Minute.Equal(f.Minute.Truncate(time.Minute)) || f.Minute.Unix() <= 0 || !expressible(f.Minute) {
 		return reject("the minute is %v; give the beginning of one after 1970", f.Minute)

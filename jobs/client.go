@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -238,20 +239,35 @@ func (c *Client) store(ctx context.Context, batch []backend.NewJob) ([]Receipt, 
 	return receipts, err
 }
 
-// tell tells the hook of the jobs that are stored now.
+// tell tells of the jobs that are stored now.
 func (c *Client) tell(batch []backend.NewJob, receipts []Receipt) {
 	if c.events == nil {
 		return
 	}
+	if told := c.events.stored.Load(); told != nil {
+		(*told)(batch, receipts)
+	}
+	if !c.events.Hooked() {
+		return
+	}
 	events, now := make([]Event, 0, len(batch)), time.Now()
 	for i := range receipts {
-		if r := &receipts[i]; r.Err == nil && !r.Existing && r.State != "" {
-			job := batch[i].Job
-			job.ID, job.Queue = r.ID, r.Queue
-			events = append(events, Enqueued(&job, r.State, now))
+		if job, stored := Stored(&batch[i], &receipts[i]); stored {
+			events = append(events, Enqueued(&job, receipts[i].State, now))
 		}
 	}
 	c.events.Tell(events...)
+}
+
+// Stored is the job that an enqueue has stored, as its receipt tells; false if it has
+// stored none.
+func Stored(job *backend.NewJob, r *Receipt) (backend.Job, bool) {
+	if r.Err != nil || r.Existing || r.State == "" || r.Duplicate() && !r.Replaced {
+		return backend.Job{}, false
+	}
+	stored := job.Job
+	stored.ID, stored.Queue = cmp.Or(r.Holder, r.ID), r.Queue
+	return stored, true
 }
 
 // refuseFinished makes an error of a receipt for a job that will never run.

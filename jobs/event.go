@@ -8,7 +8,7 @@ import (
 
 // EventType is what an [Event] tells of: one word for each thing, in the log, in
 // figures and here.
-type EventType string
+type EventType = backend.EventType
 
 const (
 	// EventEnqueued is a job that was stored and waits for a worker, EventScheduled one
@@ -42,6 +42,10 @@ const (
 	EventWorkerResumed EventType = "worker-resumed"
 	// EventWorkerStopped is the last of a worker. Err is why it crashed, if it did.
 	EventWorkerStopped EventType = "worker-stopped"
+
+	// EventLeftOut is in the journal of a store only, in the place of as many events as
+	// Jobs says, for which a worker had no room; see [Client.Events].
+	EventLeftOut EventType = "left-out"
 )
 
 // Event is something that happened in this process.

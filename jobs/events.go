@@ -4,7 +4,10 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/caddis-go/caddis/backend"
 )
 
 // MaxEvents is how many events wait for a hook that is slow. Those beyond are dropped
@@ -16,9 +19,11 @@ const MaxEvents = 10_000
 // nothing that the hook does, a panic included, changes what becomes of a job. A nil
 // *Events takes events and does nothing.
 type Events struct {
+	hook   func(Event) // nil if there is none
+	stored atomic.Pointer[func([]backend.NewJob, []Receipt)]
+
 	mu      sync.Mutex
 	around  func(call func())
-	hook    func(Event)
 	waiting []Event
 	running bool
 	dropped uint64
@@ -26,12 +31,9 @@ type Events struct {
 	idle chan struct{}
 }
 
-// NewEvents makes an Events of a hook; nil of no hook. A panic of the hook is logged by
+// NewEvents makes an Events of a hook, which may be nil. A panic of the hook is logged by
 // slog.Default, unless Around says otherwise.
 func NewEvents(hook func(Event)) *Events {
-	if hook == nil {
-		return nil
-	}
 	return &Events{hook: hook, around: func(call func()) {
 		defer func() {
 			if value := recover(); value != nil {
@@ -41,6 +43,20 @@ func NewEvents(hook func(Event)) *Events {
 		}()
 		call()
 	}}
+}
+
+// Hooked reports whether there is a hook, so that it is of use to tell anything.
+func (e *Events) Hooked() bool { return e != nil && e.hook != nil }
+
+// OnStored has f called, in the place of any other, with the jobs of each enqueue of the
+// clients that tell these events and with the receipts; nil ends that. It is for workers,
+// which record them: f must be quick and safe for concurrent use.
+func (e *Events) OnStored(f func(batch []backend.NewJob, receipts []Receipt)) {
+	if f == nil {
+		e.stored.Store(nil)
+		return
+	}
+	e.stored.Store(&f)
 }
 
 // Around has each call of the hook made by f, which has to survive its panics.
@@ -55,7 +71,7 @@ func (e *Events) Around(f func(call func())) {
 
 // Tell hands events to the hook some time, and returns how many were dropped.
 func (e *Events) Tell(events ...Event) (dropped int) {
-	if e == nil || len(events) == 0 {
+	if !e.Hooked() || len(events) == 0 {
 		return 0
 	}
 	e.mu.Lock()

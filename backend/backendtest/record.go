@@ -284,7 +284,7 @@ var recordTests = []test{
 			"figure 2 of 2":               {Call: 1, Figures: []backend.Figure{good, {Queue: "q", Kind: "mail"}}},
 			"beginning of one":            {Call: 1, Figures: []backend.Figure{{Queue: "q", Kind: "mail", Minute: thisMinute().Add(1)}}},
 			"queue name \"a b\"":          {Call: 1, Figures: []backend.Figure{{Queue: "a b", Kind: "mail", Minute: thisMinute()}}},
-			"kind \"*\"":                  {Call: 1, Figures: []backend.Figure{{Queue: "q", Kind: backend.OtherKinds, Minute: thisMinute()}}},
+			"the kind has no name":        {Call: 1, Figures: []backend.Figure{{Queue: "q", Minute: thisMinute()}}},
 			"a count of -1":               {Call: 1, Figures: []backend.Figure{good, {Queue: "q", Kind: "mail", Minute: bad.Minute, Figures: backend.Figures{Died: -1}}}},
 			"a histogram of 33 buckets":   {Call: 1, Figures: []backend.Figure{{Queue: "q", Kind: "mail", Minute: bad.Minute, Figures: backend.Figures{Running: backend.Histogram{Buckets: make([]int64, 33)}}}}},
 			"the event has no name":       {Call: 1, Events: []backend.Event{happened("q", "a"), {}}},
