@@ -132,6 +132,36 @@ w-1  host-a  77  running  1/10  mail  welcome  TIME ago  TIME ago
 	{"workers -o jsonl", 0, `
 {"id":"w-1","host":"host-a","pid":77,"queues":["mail"],"kinds":["welcome"],"concurrency":10,"running":1,"state":"running","started_at":"INSTANT","seen_at":"INSTANT"}
 `, ""},
+	{"events", 0, `
+TIME  EVENT  QUEUE  KIND  ID  ATTEMPT  TOOK  ABOUT
+INSTANT  worker-started  w-1
+INSTANT  started  mail  welcome  dead-1  2
+INSTANT  died  mail  welcome  dead-1  2  TIME  no such user …
+INSTANT  left-out  mail  7 events
+INSTANT  recovered  3 jobs, by w-1
+`, ""},
+	{"events --queue mail --limit 2 --event died,started --kind welcome -o jsonl", 0, `
+{"type":"started","at":"INSTANT","queue":"mail","worker":"w-1","id":"dead-1","kind":"welcome","attempt":2}
+{"type":"died","at":"INSTANT","queue":"mail","worker":"w-1","id":"dead-1","kind":"welcome","attempt":2,"error":"no such user\nat all","took":12000000}
+`, ""},
+	{"events --event parked", 0, "", `
+no events
+`},
+	{"events --queue mial", 3, "", `
+caddis: there is no queue "mial": not found; did you mean "mail"?
+`},
+	{"events --event dide", 2, "", `
+caddis: --event=dide: there is no event "dide"; did you mean "died"?
+see caddis events --help
+`},
+	{"events --follow -o json", 2, "", `
+caddis: --follow has no end, and -o json prints one value: use -o jsonl
+see caddis events --help
+`},
+	{"events --limit 0", 2, "", `
+caddis: --limit=0: give a number from 1 to 1000
+see caddis events --help
+`},
 	{"schedules", 0, `
 QUEUE  NAME  STATE  WHEN  KIND  NEXT  LAST  LAST JOB  ENQUEUED  SKIPPED
 mail  nightly  active  30 2 * * * in Europe/Berlin  report  in TIME  0  0

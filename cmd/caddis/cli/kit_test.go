@@ -120,6 +120,7 @@ type fleet struct {
 	store  backend.Backend
 	client *jobs.Client
 	leases uint64
+	calls  uint64 // of Record
 }
 
 // newFleet fills a store.
@@ -156,6 +157,15 @@ func newFleet(t *testing.T, url string) *fleet {
 		Concurrency: 10, Running: 1, State: "running", StartedAt: time.Now(),
 	}, time.Hour)
 	require.NoError(t, err)
+	at := time.Now().Add(-time.Minute)
+	f.record(
+		backend.Event{Type: jobs.EventWorkerStarted, At: at, Worker: "w-1"},
+		backend.Event{Type: jobs.EventStarted, At: at.Add(1), Queue: "mail", Worker: "w-1", ID: "dead-1", Kind: "welcome", Attempt: 2},
+		backend.Event{Type: jobs.EventDied, At: at.Add(2), Queue: "mail", Worker: "w-1", ID: "dead-1", Kind: "welcome", Attempt: 2,
+			Error: "no such user\nat all", Took: 12 * time.Millisecond},
+		backend.Event{Type: jobs.EventLeftOut, At: at.Add(3), Queue: "mail", Worker: "w-1", Jobs: 7},
+		backend.Event{Type: jobs.EventRecovered, At: at.Add(4), Worker: "w-1", Jobs: 3},
+	)
 	_, err = client.PutSchedule(t.Context(), "nightly", jobs.Cron("30 2 * * *", "Europe/Berlin"), Report{Of: "nights"}, jobs.Queue("mail"))
 	require.NoError(t, err)
 	return f
@@ -165,6 +175,13 @@ func (f *fleet) enqueue(args jobs.Args, options ...jobs.EnqueueOption) {
 	f.t.Helper()
 	_, err := f.client.Enqueue(f.t.Context(), args, append(options, jobs.Queue("mail"))...)
 	require.NoError(f.t, err)
+}
+
+// record tells the store of events.
+func (f *fleet) record(events ...backend.Event) {
+	f.t.Helper()
+	f.calls++
+	require.NoError(f.t, f.store.Record(f.t.Context(), backend.Record{Worker: "w-1", Call: f.calls, Events: events}))
 }
 
 // enqueueMany stores jobs that wait, of kinds in turns.

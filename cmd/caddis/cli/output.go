@@ -162,7 +162,7 @@ func (p paint) table(l *listing) string {
 		row := table.Row{}
 		for i, cell := range cells {
 			cell = clean(cell)
-			if l.columns[i] == "state" || l.columns[i] == "level" {
+			if l.columns[i] == "state" || l.columns[i] == "level" || l.columns[i] == "event" {
 				cell = p.state(cell)
 			}
 			row = append(row, cell)

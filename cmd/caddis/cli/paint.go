@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
 )
 
 // paint colours what is written to a terminal; the zero paint colours nothing.
@@ -41,7 +42,8 @@ func (p paint) colour(code, text string) string {
 
 func (p paint) faint(text string) string { return p.colour(faint, text) }
 
-// states has the colours of the states of jobs, workers, queues, schedules and findings.
+// states has the colours of the states of jobs, workers, queues, schedules and findings, and
+// of events.
 var states = map[string]string{
 	string(backend.StateScheduled): cyan,
 	string(backend.StateBlocked):   yellow,
@@ -55,6 +57,10 @@ var states = map[string]string{
 	string(actors.StateCancelling):  yellow,
 	string(actors.StateHandingBack): yellow,
 	string(actors.StateCrashed):     red,
+
+	string(jobs.EventRetried): yellow,
+	string(jobs.EventDied):    red,
+	string(jobs.EventLeftOut): yellow,
 
 	statePaused: yellow,
 

@@ -17,6 +17,7 @@ type bad struct{ value, says string }
 
 // badValues has some for every flag that takes a value, by its name.
 var badValues = map[string][]bad{
+	"event": {{"dide", `did you mean "died"?`}, {"", "there is no event"}},
 	"store": {
 		{"nope:x", `there is no backend for the scheme "nope"; known to this program are`},
 		{"jobs.db", "is no URL; give one such as"},
@@ -51,7 +52,8 @@ var badValues = map[string][]bad{
 
 // otherwise has what is said of a flag by one command only.
 var otherwise = map[string][]bad{
-	"caddis enqueue --tag": {{"", "give a tag of 1 to 200 bytes"}},
+	"caddis enqueue --tag":  {{"", "give a tag of 1 to 200 bytes"}},
+	"caddis events --limit": {{"0", "give a number from 1 to 1000"}, {"1001", "give a number from 1 to 1000"}},
 }
 
 // rightUse has arguments with which a command is used rightly, where it needs some.
@@ -117,7 +119,7 @@ func TestWrongUseIsSaidWithWhatWouldBeRight(t *testing.T) {
 	newFleet(t, url)
 	for line, says := range map[string]string{
 		"quueues":                       `there is no command "caddis quueues"; did you mean "queues"?`,
-		"frobnicate":                    `there are completion, doctor, enqueue, job, jobs, queue, queues, schedule, schedules, top, workers`,
+		"frobnicate":                    `there are completion, doctor, enqueue, events, job, jobs, queue, queues, schedule, schedules, top, workers`,
 		"queue paus mail":               `there is no command "caddis queue paus"; did you mean "pause"?`,
 		"jobs --sate dead":              "there is no flag --sate for caddis jobs; did you mean --state?",
 		"jobs -x":                       "there is no flag -x for caddis jobs; see caddis jobs --help",
