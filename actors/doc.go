@@ -28,6 +28,7 @@
 //   - pool: owns the executors; asks the strategy about those that fail.
 //   - executor: runs one job at a time for its slot.
 //   - settler: brings settlements to the store until they are confirmed.
+//   - recorder: brings figures and events to the store, beside the work.
 //   - keeper: renews leases, sweeps, publishes the worker's record and progress, hears
 //     commands.
 //   - clock: enqueues the jobs of schedules that are due; none leads.
@@ -37,7 +38,7 @@
 //	draining       pills for clock, fetcher and pool; executors end after their jobs
 //	cancelling     the handlers' contexts end with jobs.ErrStopping
 //	handing-back   what still runs is handed back and left behind
-//	               settler: all is confirmed ─► keeper: signs off ─► report
+//	               settler: all is confirmed ─► recorder: the last figures ─► keeper: signs off ─► report
 //
 // Each step begins when its time has come, or the one before has nothing left to do. A
 // pill is a message here (drain), and every actor ends itself when it is ready. When
@@ -60,7 +61,8 @@
 //   - lookout: the fetcher's wait for work, which can be nudged and closed.
 //   - plan: the timetable of a stop.
 //   - life: in which state the worker is, and what may still be begun.
-//   - news: tells the log, subscribers and hooks what happened.
+//   - news: tells the log, subscribers, hooks and records what happened.
+//   - records: what of that is to be brought to the store.
 //   - door: what the worker's name stands for, before, during and after its life.
 //
 // What connects them:

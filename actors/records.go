@@ -21,13 +21,13 @@ type records struct {
 	most int
 
 	mu     sync.Mutex
-	series map[seriesKey]*backend.Figures
+	series map[seriesKey]*tally
 	// recent is the series that was last added to, as the next run mostly is of the same.
 	recentKey seriesKey
-	recent    *backend.Figures
+	recent    *tally
 	events    []backend.Event
 	ordinary  int            // of events
-	left      map[string]int // events left out, by queue
+	left      map[string]int // events left out, by queue, beside those of the series
 	call      uint64
 	sent      *backend.Record // that was not answered
 	sentAt    time.Time
@@ -40,6 +40,13 @@ type records struct {
 type seriesKey struct {
 	queue, kind string
 	minute      int64 // since 1970
+}
+
+// tally is what was counted of a queue and kind in a minute, and how many events about
+// that were left out.
+type tally struct {
+	backend.Figures
+	left int
 }
 
 const (
@@ -56,14 +63,14 @@ func newRecords(config *Config, worker string, clock *storeClock) *records {
 	}
 	return &records{
 		worker: worker, clock: clock, most: max(0, config.Record.Events),
-		series: map[seriesKey]*backend.Figures{}, left: map[string]int{},
+		series: map[seriesKey]*tally{}, left: map[string]int{},
 	}
 }
 
-// of returns the figures of a run's kind in a minute; nil if there is no room for more.
-func (c *records) of(r *run, at time.Time) *backend.Figures {
+// of returns the tally of a run's kind in a minute; nil if there is no room for more.
+func (c *records) of(r *run, minute int64) *tally {
 	job := &r.lease.Job
-	key := seriesKey{job.Queue, job.Kind, at.Unix() / 60}
+	key := seriesKey{job.Queue, job.Kind, minute}
 	if c.recent != nil && key == c.recentKey {
 		return c.recent
 	}
@@ -73,7 +80,7 @@ func (c *records) of(r *run, at time.Time) *backend.Figures {
 			c.spilled++
 			return nil
 		}
-		f = &backend.Figures{}
+		f = &tally{}
 		c.series[key] = f
 	}
 	c.recentKey, c.recent = key, f
@@ -86,6 +93,7 @@ func (c *records) ended(runs []*run, results []backend.SettleResult) {
 		return
 	}
 	now := c.clock.now()
+	minute := minuteOf(now)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, r := range runs {
@@ -95,14 +103,14 @@ func (c *records) ended(runs []*run, results []backend.SettleResult) {
 			continue
 		}
 		what := r.became(result.State)
-		f := c.of(r, now)
+		f := c.of(r, minute)
 		if f != nil {
-			*countOf(f, what)++
+			*countOf(&f.Figures, what)++
 			if r.started.Load() && r.ending != endingAbandoned {
 				f.Running.Observe(r.result.Took)
 			}
 		}
-		if c.room(r.lease.Job.Queue, what) {
+		if c.room(r.lease.Job.Queue, what, f) {
 			e := c.about(r, what, now)
 			if r.ending != endingAbandoned {
 				e.Took = r.result.Took
@@ -142,28 +150,33 @@ func (c *records) begun(r *run) {
 	}
 	r.noted = true
 	job := &r.lease.Job
-	if f := c.of(r, r.began); f != nil {
+	f := c.of(r, minuteOf(r.began))
+	if f != nil {
 		f.Started++
 		if h := &r.lease.History; h.Attempts == 0 && h.Snoozes == 0 && r.lease.Crashes == 0 {
 			f.Waiting.Observe(r.began.Sub(job.DueAt))
 		}
 	}
-	if c.room(job.Queue, jobs.EventStarted) {
+	if c.room(job.Queue, jobs.EventStarted, f) {
 		c.events = append(c.events, c.about(r, jobs.EventStarted, r.began))
 	}
 }
 
 // room reports whether one more event goes into the batch; else it is counted as left
-// out. What happens all the time has half of the room, so that the rest is not crowded
+// out, in the tally if there is one. What happens all the time has half of the room, so that the rest is not crowded
 // out.
-func (c *records) room(queue string, what jobs.EventType) bool {
+func (c *records) room(queue string, what jobs.EventType, f *tally) bool {
 	plain := false
 	switch what {
 	case jobs.EventEnqueued, jobs.EventScheduled, jobs.EventStarted, jobs.EventCompleted, jobs.EventSnoozed, jobs.EventHandedBack:
 		plain = true
 	}
 	if len(c.events) >= c.most || plain && c.ordinary >= c.most/2 {
-		if c.most > 0 {
+		switch {
+		case c.most == 0: // there is no journal
+		case f != nil:
+			f.left++
+		default:
 			c.left[queue]++
 		}
 		return false
@@ -208,7 +221,7 @@ func (c *records) enter(job *backend.Job, state backend.State) {
 	if state == backend.StateScheduled {
 		what = jobs.EventScheduled
 	}
-	if c.room(job.Queue, what) {
+	if c.room(job.Queue, what, nil) {
 		c.events = append(c.events, backend.Event{
 			Type: what, At: c.clock.now(), Queue: job.Queue, Worker: c.worker, ID: job.ID, Kind: job.Kind,
 		})
@@ -232,7 +245,7 @@ func (c *records) tell(what jobs.EventType, n int, err error) {
 		}
 		c.farewell = true
 	}
-	if c.room("", what) {
+	if c.room("", what, nil) {
 		e.At = c.clock.now()
 		c.events = append(c.events, e)
 	}
@@ -259,8 +272,11 @@ func (c *records) next(running []*run) *backend.Record {
 			kind = backend.OtherKinds // what is stored of the job cannot be read
 		}
 		record.Figures = append(record.Figures, backend.Figure{
-			Queue: key.queue, Kind: kind, Minute: time.Unix(key.minute*60, 0).UTC(), Figures: *f,
+			Queue: key.queue, Kind: kind, Minute: time.Unix(key.minute*60, 0).UTC(), Figures: f.Figures,
 		})
+		if f.left > 0 {
+			c.left[key.queue] += f.left
+		}
 		delete(c.series, key)
 	}
 	c.recent = nil
@@ -308,10 +324,10 @@ func (c *records) failed(err error) (dropped uint64) {
 		}
 		c.sent = nil
 	}
-	oldest := c.clock.now().Add(-recordAge).Unix()/60 - 1
+	oldest := minuteOf(c.clock.now().Add(-recordAge)) - 1
 	for key, f := range c.series {
 		if key.minute < oldest {
-			dropped += happenings(f)
+			dropped += happenings(&f.Figures)
 			delete(c.series, key)
 		}
 	}
@@ -335,10 +351,13 @@ func (c *records) missing() (n uint64) {
 		}
 	}
 	for _, f := range c.series {
-		n += happenings(f)
+		n += happenings(&f.Figures)
 	}
 	return n
 }
+
+// minuteOf is the number of an instant's minute since 1970.
+func minuteOf(at time.Time) int64 { return at.Unix() / 60 }
 
 // happenings is how many starts and ends are counted in figures.
 func happenings(f *backend.Figures) uint64 {

@@ -93,6 +93,30 @@ func (c counter) WithLabelValues(label string) *count {
 	return c[label]
 }
 
+func followJournal(ctx context.Context, client *jobs.Client) {
+	for event, err := range client.FollowEvents(ctx, backend.EventsQuery{Queue: "mail", Last: 20}) {
+		if err != nil {
+			log.Print("the journal cannot be read now: ", err) // it is asked again
+			continue
+		}
+		fmt.Println(event.At, event.Type, event.ID, event.Attempt, event.Took, event.Error)
+	}
+}
+
+func figures(ctx context.Context, client *jobs.Client) error {
+	series, err := client.Figures(ctx, backend.FiguresQuery{
+		Queue: "mail", Kind: "welcome", // left out: all kinds together
+		From: time.Now().Add(-time.Hour), Step: 5 * time.Minute,
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range series.Points { // one for each step, also if nothing happened
+		fmt.Println(p.At, p.Completed, p.Retried, p.Died, p.Waiting.Quantile(0.95), p.Running.Quantile(0.5))
+	}
+	return nil
+}
+
 var errHolidays = errors.New("nobody reads mail now")
 
 func vetoMail(holidays func() bool) *jobs.Registry {
