@@ -12,8 +12,8 @@
 //     done;
 //   - may be repeated after a lost reply with the same effect. Lease is
 //     repeated with the same token, Settle and Record with the same call number,
-//     Enqueue with the same ids; all others have the same effect however often they
-//     run;
+//     WriteMemo with the same call, Enqueue with the same ids; all others have the
+//     same effect however often they run;
 //   - never scans: what it costs depends on the batch, not on how much is
 //     stored or running;
 //   - maps the store's errors to ours: [ErrUnavailable] (try again; [ErrDenied]
@@ -39,6 +39,7 @@ type Backend interface {
 	Operator
 	Scheduler
 	Limiter
+	Memos
 	Directory
 	Recorder
 

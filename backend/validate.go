@@ -102,18 +102,7 @@ func CheckID(id string) error {
 	if id == "" {
 		return reject("the job has no id")
 	}
-	if len(id) > MaxIDLength {
-		return reject("the id has %d bytes, %d are allowed", len(id), MaxIDLength)
-	}
-	if !utf8.ValidString(id) {
-		return reject("the id %q is not UTF-8", id)
-	}
-	for i, r := range id {
-		if r < ' ' || r == 0x7f {
-			return reject("the id %q has a control character at byte %d", id, i)
-		}
-	}
-	return nil
+	return checkText("id", id)
 }
 
 // Check says what is wrong with a job that is to be stored. All backends call it

@@ -36,7 +36,7 @@ var (
 	// ErrUndeclared means that the client's registry knows some kinds but not this one,
 	// and so not its queue.
 	ErrUndeclared = errors.New("the registry does not know the kind")
-	// ErrPayload means that a payload, result or progress could not be encoded
+	// ErrPayload means that a payload, result, progress or memo could not be encoded
 	// or decoded. errors.As finds a *PayloadError.
 	ErrPayload = errors.New("the payload cannot be used")
 )
@@ -65,15 +65,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// PayloadError says why a payload, result or progress could not be encoded or
+// PayloadError says why a payload, result, progress or memo could not be encoded or
 // decoded. Its text never shows the data; errors.As and Unwrap give the codec's
 // own error, whose text may.
 type PayloadError struct {
 	// Op is "encode" or "decode".
 	Op string
-	// Part is "payload", "result" or "progress".
+	// Part is "payload", "result", "progress" or "memo".
 	Part string
-	// Kind is the kind of the job.
+	// Kind is the kind of the job, or the name of the memo.
 	Kind string
 	// Codec is the name of the codec.
 	Codec string
@@ -84,6 +84,9 @@ type PayloadError struct {
 }
 
 func (e *PayloadError) Error() string {
+	if e.Part == memoPart {
+		return fmt.Sprintf("cannot %s a value of the memo %q with codec %q: %s", e.Op, e.Kind, e.Codec, e.Detail)
+	}
 	return fmt.Sprintf("cannot %s the %s of a job of kind %q with codec %q: %s", e.Op, e.Part, e.Kind, e.Codec, e.Detail)
 }
 

@@ -29,7 +29,7 @@ func suite() []test {
 	return slices.Concat(
 		enqueueTests, replaceTests, uniqueTests, limitTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
 		blockTests, renewTests, cancelTests, operateTests, inspectTests, waitTests,
-		wakeTests, directoryTests, scheduleTests, tickTests, recordTests, hostileTests, edgeTests, loadTests, closeTests,
+		wakeTests, directoryTests, scheduleTests, tickTests, recordTests, memoTests, hostileTests, edgeTests, loadTests, closeTests,
 	)
 }
 

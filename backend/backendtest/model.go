@@ -30,6 +30,7 @@ type model struct {
 
 	classes map[string]*modelClass
 	parks   int
+	memos   map[string]backend.Memo
 
 	recorded recorded
 }
@@ -59,6 +60,7 @@ func newModel() *model {
 	return &model{
 		jobs: map[string]*entry{}, schedules: map[string]*backend.Schedule{}, keys: map[backend.Key]string{},
 		classes:  map[string]*modelClass{},
+		memos:    map[string]backend.Memo{},
 		recorded: recorded{figures: map[string]*backend.Figures{}, calls: map[string]uint64{}},
 	}
 }

@@ -65,6 +65,9 @@ type player struct {
 	// a position in the journal.
 	happened, followed int
 	position           string
+	// memoCalls numbers the writes of memos; memoWrites are those that succeeded.
+	memoCalls  int
+	memoWrites []memoWritten
 }
 
 // modelWorker is a worker and its last calls.
@@ -116,6 +119,7 @@ func (p *player) play() {
 		"tick":              func(*rapid.T) { p.tick() },
 		"tick more":         func(*rapid.T) { p.tick() },
 		"record":            func(*rapid.T) { p.record() },
+		"write a memo":      func(*rapid.T) { p.writeMemo() },
 		"inspect":           func(*rapid.T) { p.inspect() },
 	})
 	p.inspect()
@@ -141,6 +145,7 @@ func (p *player) inspect() {
 	p.compareSchedules()
 	p.compareLimits()
 	p.compareRecorded()
+	p.compareMemos()
 	limit := rapid.IntRange(1, 4).Draw(p.T, "page")
 	for _, state := range backend.States {
 		p.comparePages(state, limit)

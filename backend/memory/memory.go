@@ -62,6 +62,7 @@ type Backend struct {
 	clock     leaseClock
 	moved     time.Duration // by Advance
 	events    journal       // of the workers
+	memos     memos
 	// jobs and bytes sum up the unfinished jobs of all queues.
 	jobs  int
 	bytes int64
@@ -115,6 +116,7 @@ func (b *Backend) Close() error {
 	b.closed = true
 	close(b.done)
 	b.queues, b.callers, b.workers, b.listeners = nil, nil, nil, nil
+	b.memos = memos{}
 	return nil
 }
 

@@ -50,7 +50,7 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 	return results, nil
 }
 
-// Sweep takes back expired leases, forgets finished jobs whose time is up, and tells
+// Sweep takes back expired leases, forgets finished jobs and memos whose time is up, and tells
 // for which keys blocked jobs wait.
 func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
 	if err := request.Check(); err != nil {
@@ -61,6 +61,7 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 	}
 	defer b.mu.Unlock()
 	now, ran := b.now(), b.clock.read()
+	b.memos.forget(now, 1000)
 	var reply backend.SweepReply
 	for _, name := range request.Queues {
 		q := b.queue(name)

@@ -27,6 +27,9 @@ var (
 		verbs:    []string{"rights", "lease", "settle", "renew", "sweep", "ring", "announce", "put_schedule", "schedules", "tick", "record"},
 		commands: []string{"hsetnx", "hmget", "hgetall", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
 	}
+	// Who uses memos needs these besides.
+	noting = role{verbs: []string{"memo", "write_memo"}}
+
 	operating = role{
 		verbs: []string{
 			"cancel", "retry", "delete", "run_now", "pause", "resume", "set_limit", "limit", "job", "jobs", "queue", "workers",

@@ -36,6 +36,7 @@ func TestTheDocumentedRightsAreThoseThatAreUsed(t *testing.T) {
 		"producer": {producing, nil},
 		"worker":   {working, []string{"config|get", "info", "ping", "publish", "subscribe"}},
 		"operator": {operating, nil},
+		"memos":    {noting, nil},
 	} {
 		want := append(r.rights(), r.more...)
 		slices.Sort(want)
@@ -46,7 +47,7 @@ func TestTheDocumentedRightsAreThoseThatAreUsed(t *testing.T) {
 func TestEachScriptIsSomebodys(t *testing.T) {
 	t.Parallel()
 	for _, s := range scripts {
-		require.True(t, producing.runs(s) || working.runs(s) || operating.runs(s),
+		require.True(t, producing.runs(s) || working.runs(s) || operating.runs(s) || noting.runs(s),
 			"%s is in no role of rights.go, so Check does not ask for its rights", s.name)
 	}
 }

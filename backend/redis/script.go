@@ -71,6 +71,8 @@ var (
 	recordScript         = load("record")
 	figuresScript        = load("figures")
 	eventsScript         = load("events")
+	memoScript           = load("memo")
+	writeMemoScript      = load("write_memo")
 	announceScript       = load("announce")
 	workersScript        = load("workers")
 	rightsScript         = load("rights")

@@ -88,6 +88,9 @@ func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (back
 }
 
 func (t *txn) sweep(request *backend.SweepRequest) (reply backend.SweepReply, err error) {
+	if err := t.forgetMemos(); err != nil {
+		return reply, err
+	}
 	keys := request.Keys
 	for _, name := range request.Queues {
 		q, err := t.queue(name)
