@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -108,6 +109,7 @@ type workshop struct {
 	life     *life
 	news     *news
 	bell     *progressBell
+	log      *slog.Logger
 	// context is the parent of all handlers' contexts. It carries values and is never
 	// cancelled.
 	context context.Context
@@ -137,6 +139,7 @@ func (r *run) execute(w *workshop, returned func()) {
 	r.stop.Store(&cancel)
 	r.work.Store(work)
 	work.Store(w.store)
+	work.Log(w.log)
 	work.OnProgress(w.bell.ring)
 	if r.lost.Load() {
 		cancel(jobs.ErrLeaseLost)

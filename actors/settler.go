@@ -246,7 +246,7 @@ func (r *run) settlementWeight() int {
 	if h == nil {
 		return envelope
 	}
-	weight := envelope + len(h.Result) + len(h.Progress)
+	weight := envelope + len(h.Result) + len(h.Progress) + len(h.Checkpoint)
 	for i := range h.Failures {
 		weight += envelope + len(h.Failures[i].Error) + len(h.Failures[i].Stack)
 	}

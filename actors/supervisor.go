@@ -51,7 +51,7 @@ type supervisor struct {
 func newSupervisor(t *tree, handlers context.Context) *supervisor {
 	shop := &workshop{
 		worker: t.worker, registry: t.config.Registry, store: t.config.Backend,
-		clock: t.clock, now: t.clock.now, life: t.life, news: t.news, bell: t.bell, context: handlers,
+		clock: t.clock, now: t.clock.now, life: t.life, news: t.news, bell: t.bell, context: handlers, log: t.log,
 	}
 	counsel := &series{dispatch: t.dispatch}
 	return &supervisor{

@@ -100,6 +100,13 @@ type Consumer interface {
 	// of jobs that have some, and answers one result per lease, in order.
 	Renew(ctx context.Context, request RenewRequest) ([]RenewResult, error)
 
+	// SaveHistory stores the history of a job that is held, in the midst of its attempt: it
+	// replaces the stored one as that of a settlement does, but for its progress, which
+	// Renew stores, and the lease goes on. So what is in it is there for whoever leases
+	// the job next, also if this worker vanishes. If the token no longer holds the job
+	// nothing changes, and the error is ErrState.
+	SaveHistory(ctx context.Context, held Held, history History) error
+
 	// Sweep does the housekeeping of queues that nobody leases from at the
 	// moment: it returns a bounded number of expired leases to the front of
 	// their queue, lets due jobs wait, trims finished jobs to the retention policy,

@@ -175,6 +175,8 @@ type History struct {
 	// Progress is the last progress that was reported before the job was
 	// settled, encoded by the job's codec.
 	Progress []byte `json:"progress,omitempty"`
+	// Checkpoint is what the handler saved to go on from, encoded by the job's codec.
+	Checkpoint []byte `json:"checkpoint,omitempty"`
 	// Worker is the last worker that settled the job.
 	Worker string `json:"worker,omitempty"`
 	// StartedAt and FinishedAt frame the last attempt.

@@ -26,6 +26,8 @@ const (
 	// MaxCrashes is up to how many crashes of a job are counted; a job that may crash
 	// more often than that has no limit.
 	MaxCrashes = 255
+	// MaxCheckpoint is the largest checkpoint in bytes.
+	MaxCheckpoint = 64 << 10
 	// MaxFailures is how many failures a History holds; the oldest go first.
 	MaxFailures = 20
 	// MaxBlockedKeys is how many keys a LeaseReply lists.
@@ -308,6 +310,8 @@ func (h *History) check() error {
 	case h.Attempts < 0, h.Attempts > math.MaxInt32, h.Snoozes < 0, h.Snoozes > math.MaxInt32,
 		h.AttemptLimit < 0, h.AttemptLimit > math.MaxInt32:
 		return reject("a history of %d attempts of %d and %d snoozes; they go from 0 to %d", h.Attempts, h.AttemptLimit, h.Snoozes, math.MaxInt32)
+	case len(h.Checkpoint) > MaxCheckpoint:
+		return reject("a checkpoint of %d bytes, %d are allowed; store large data elsewhere and save where it is", len(h.Checkpoint), MaxCheckpoint)
 	case !expressible(h.StartedAt), !expressible(h.FinishedAt):
 		return reject("an attempt from the year %d to the year %d; the years go from 0 to 9999", h.StartedAt.Year(), h.FinishedAt.Year())
 	}
@@ -317,6 +321,15 @@ func (h *History) check() error {
 		}
 	}
 	return nil
+}
+
+// CheckHistory says what is wrong with a history that is to be stored for a job that is
+// held.
+func CheckHistory(held Held, history *History) error {
+	if err := CheckQueue(held.Queue); err != nil {
+		return err
+	}
+	return history.check()
 }
 
 // Check says what is wrong with a query and sets its default limit.

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// Codec turns args, results, progress and memos into bytes and back. It must be safe
+// Codec turns args, results, progress, checkpoints and memos into bytes and back. It must be safe
 // for concurrent use. A stored job names the codec of its payload, so that one
 // worker can run jobs of several codecs.
 type Codec interface {
@@ -28,7 +28,7 @@ type Codec interface {
 type Binding struct {
 	// Kind is the kind of the job, or the name of the memo.
 	Kind string
-	// Part is "payload", "result", "progress" or "memo".
+	// Part is "payload", "result", "progress", "checkpoint" or "memo".
 	Part string
 }
 

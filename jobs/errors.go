@@ -71,7 +71,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type PayloadError struct {
 	// Op is "encode" or "decode".
 	Op string
-	// Part is "payload", "result", "progress" or "memo".
+	// Part is "payload", "result", "progress", "checkpoint" or "memo".
 	Part string
 	// Kind is the kind of the job, or the name of the memo.
 	Kind string

@@ -16,20 +16,20 @@ const (
 
 // worthKeeping spares the history of what is forgotten at once: a job that
 // completes, leaves nothing and asks for no retention. What is handed back
-// keeps the history that it has.
-func (r *Run) worthKeeping(v verdict, result, progress []byte) bool {
+// keeps the history that it has, which has the checkpoint if there is a store.
+func (r *Run) worthKeeping(v verdict, l left) bool {
 	switch v.outcome {
 	case backend.OutcomeReleased:
-		return false
+		return l.checkpoint != nil && r.store == nil
 	case backend.OutcomeCompleted:
-		return r.keep > 0 || result != nil || progress != nil
+		return r.keep > 0 || l.result != nil || l.progress != nil
 	}
 	return true
 }
 
 // history is the job's history after this run. The result of an attempt that is
 // followed by another is dropped.
-func (r *Run) history(v verdict, result, progress []byte, now time.Time) *backend.History {
+func (r *Run) history(v verdict, l left, now time.Time) *backend.History {
 	h := r.lease.History
 	if v.counts {
 		h.Attempts++
@@ -39,10 +39,13 @@ func (r *Run) history(v verdict, result, progress []byte, now time.Time) *backen
 	case backend.OutcomeSnoozed:
 		h.Snoozes++
 	case backend.OutcomeCompleted, backend.OutcomeCancelled, backend.OutcomeDead:
-		h.Result = result
+		h.Result = l.result
 	}
-	if progress != nil {
-		h.Progress = progress
+	if l.progress != nil {
+		h.Progress = l.progress
+	}
+	if l.checkpoint != nil {
+		h.Checkpoint = l.checkpoint
 	}
 	h.Worker, h.AttemptLimit = r.info.Worker, r.maxAttempts
 	h.StartedAt, h.FinishedAt = r.startedAt, now

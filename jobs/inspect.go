@@ -11,8 +11,8 @@ import (
 )
 
 // JobInfo is a stored job and all that is known of it. It prints and logs
-// without payload, result and progress; [ArgsOf], [ResultOf] and [ProgressOf]
-// decode those. Its MaxAttempts is the one that applies, as far as that is known: what
+// without payload, result, progress and checkpoint; [ArgsOf], [ResultOf],
+// [ProgressOf] and [CheckpointOf] decode those. Its MaxAttempts is the one that applies, as far as that is known: what
 // the job says, else what the worker that settled it last went by, else what the kind
 // says in the client's registry; 0 if it is none of them.
 type JobInfo struct {
@@ -135,6 +135,13 @@ func ResultOf[T any](job JobInfo) (result T, err error) {
 func ProgressOf[T any](job JobInfo) (progress T, err error) {
 	err = job.decode("progress", job.Progress, &progress)
 	return progress, err
+}
+
+// CheckpointOf decodes the checkpoint from which the job goes on;
+// [backend.ErrNotFound] if there is none (yet).
+func CheckpointOf[T any](job JobInfo) (checkpoint T, err error) {
+	err = job.decode("checkpoint", job.Checkpoint, &checkpoint)
+	return checkpoint, err
 }
 
 func (j *JobInfo) decode(part string, data []byte, v any) error {

@@ -1,6 +1,8 @@
 package jobs
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -74,6 +76,32 @@ func (i *Info) Progress(v any) error { return i.attempt().setProgress(i.Kind, v)
 // from there. found is false if there is none; v is then unchanged.
 func (i *Info) LastProgress(v any) (found bool, err error) {
 	return i.attempt().lastProgress(i.Kind, v)
+}
+
+// SaveCheckpoint stores where the handler is, so that whoever runs the job next goes on
+// from there: after a failed attempt, a hand-back, or a crash of the worker. When it
+// returns nil the checkpoint is in the store. It takes the place of the one before, and
+// goes with the job. It is encoded by the job's codec, into at most
+// [backend.MaxCheckpoint] bytes, 64 KiB.
+//
+// It is a call to the store, so save at points that cost more than a millisecond to
+// reach; [Info.Progress] is for what people look at. While the store is away it tries
+// again until ctx ends. The error wraps [ErrLeaseLost] if the job is no longer this
+// worker's: nothing was stored, and the handler is to return. Safe for concurrent use.
+//
+// Without a worker, as in a handler's test, the checkpoint is kept with the job's value.
+func (i *Info) SaveCheckpoint(ctx context.Context, v any) error {
+	err := i.attempt().saveCheckpoint(ctx, i.Kind, v)
+	if err == nil || errors.Is(err, ErrPayload) {
+		return err
+	}
+	return &Error{Op: "save checkpoint", Kind: i.Kind, Err: err}
+}
+
+// Checkpoint decodes into v, a pointer, what was last saved by [Info.SaveCheckpoint], in
+// this run or in one before. found is false if there is nothing; v is then unchanged.
+func (i *Info) Checkpoint(v any) (found bool, err error) {
+	return i.attempt().lastCheckpoint(i.Kind, v)
 }
 
 // Result decodes into v, a pointer, what [Info.SetResult] has left in this run, for

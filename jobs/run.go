@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"runtime/debug"
 	"sync"
@@ -44,16 +45,22 @@ type Run struct {
 	keep         time.Duration
 	onProgress   func()
 	store        backend.Backend // nil where no worker runs the job
+	log          *slog.Logger    // nil is slog.Default()
+
+	// saving is held while a checkpoint is stored, so that the last one is the newest.
+	saving sync.Mutex
 
 	decoded    bool
 	payloadErr error
 
-	mu       sync.Mutex // guards what follows
-	ended    bool
-	result   []byte
-	progress []byte
-	untaken  bool
+	mu    sync.Mutex // guards what follows
+	ended bool
+	left
+	untaken bool
 }
+
+// left is what a handler has left, encoded; nil is nothing.
+type left struct{ result, progress, checkpoint []byte }
 
 // newRun makes run and job in one piece.
 func newRun[A Args](element reflect.Type) *Run {
@@ -238,7 +245,7 @@ func (r *Run) encode(part, kind string, v any, limit int) ([]byte, error) {
 func (r *Run) end(ctx context.Context, err error, panicked *Panic, now time.Time) Result {
 	r.mu.Lock()
 	r.ended = true
-	result, progress := r.result, r.progress
+	left := r.left
 	r.mu.Unlock()
 
 	var cause error
@@ -260,8 +267,8 @@ func (r *Run) end(ctx context.Context, err error, panicked *Panic, now time.Time
 	if v.outcome == backend.OutcomeCompleted {
 		settlement.Keep = r.keep
 	}
-	if r.worthKeeping(v, result, progress) {
-		settlement.History = r.history(v, result, progress, now)
+	if r.worthKeeping(v, left) {
+		settlement.History = r.history(v, left, now)
 	}
 	return Result{Settlement: settlement, Err: v.err, Panic: panicked, Took: now.Sub(r.startedAt)}
 }
@@ -273,6 +280,9 @@ func (r *Run) Refused(reason error, now time.Time) Result {
 	v := failed(ending{attempt: r.lease.Attempt(), maxAttempts: r.maxAttempts, policy: r.kind.options.backoff}, reason, nil)
 	settlement := settle(r.lease, v.outcome)
 	settlement.Delay = v.delay
-	settlement.History = r.history(v, nil, nil, now)
+	r.mu.Lock()
+	saved := left{checkpoint: r.checkpoint}
+	r.mu.Unlock()
+	settlement.History = r.history(v, saved, now)
 	return Result{Settlement: settlement, Err: v.err}
 }

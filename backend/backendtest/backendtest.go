@@ -28,7 +28,7 @@ type test struct {
 func suite() []test {
 	return slices.Concat(
 		enqueueTests, replaceTests, uniqueTests, limitTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
-		blockTests, renewTests, cancelTests, operateTests, inspectTests, waitTests,
+		blockTests, renewTests, saveHistoryTests, cancelTests, operateTests, inspectTests, waitTests,
 		wakeTests, directoryTests, scheduleTests, tickTests, recordTests, memoTests, hostileTests, edgeTests, loadTests, closeTests,
 	)
 }

@@ -311,6 +311,17 @@ func (m *model) renew(leases []backend.Held) []backend.RenewResult {
 	return results
 }
 
+// record reports whether the job is held.
+func (m *model) saveHistory(held backend.Held, h backend.History) bool {
+	e := m.held(held.ID, held.Token)
+	if e == nil {
+		return false
+	}
+	h.Progress = e.history.Progress
+	e.history = h
+	return true
+}
+
 // expire ends the leases of jobs at one time.
 func (m *model) expire(all []*entry) {
 	m.front--

@@ -184,6 +184,22 @@ func (p *player) renew() {
 	require.Equal(p, p.model.renew(request.Leases), results)
 }
 
+func (p *player) saveHistory() {
+	w := p.worker()
+	if len(w.granted) == 0 {
+		return
+	}
+	held := p.grant(w)
+	h := backend.History{Attempts: rapid.IntRange(0, 3).Draw(p.T, "attempts"), Worker: w.id, Progress: []byte("none")}
+	h.Checkpoint = []byte(rapid.SampledFrom([]string{"1", "22"}).Draw(p.T, "checkpoint"))
+	err := p.store.SaveHistory(p.ctx, held, h)
+	if !p.model.saveHistory(held, h) {
+		require.ErrorIs(p, err, backend.ErrState)
+		return
+	}
+	require.NoError(p, err)
+}
+
 // expire shortens the leases of one worker and waits until they have expired. It
 // takes real time, so it does so rarely.
 func (p *player) expire() {

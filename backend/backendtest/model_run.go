@@ -106,6 +106,7 @@ func (p *player) play() {
 		"settle more":       func(*rapid.T) { p.settle() },
 		"repeat a settle":   func(*rapid.T) { p.settleAgain() },
 		"renew":             func(*rapid.T) { p.renew() },
+		"save the history":  func(*rapid.T) { p.saveHistory() },
 		"let leases expire": func(*rapid.T) { p.expire() },
 		"cancel":            func(*rapid.T) { p.act("cancel", p.store.Cancel) },
 		"retry":             func(*rapid.T) { p.act("retry", p.store.Retry) },

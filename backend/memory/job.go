@@ -77,6 +77,7 @@ func cloneHistory(h *backend.History) backend.History {
 	c.Failures = slices.Clone(c.Failures)
 	c.Result = bytes.Clone(c.Result)
 	c.Progress = bytes.Clone(c.Progress)
+	c.Checkpoint = bytes.Clone(c.Checkpoint)
 	return c
 }
 
@@ -144,7 +145,7 @@ func bodySize(j *backend.Job) int64 {
 }
 
 func historySize(h *backend.History) int64 {
-	n := len(h.Result) + len(h.Progress) + len(h.Worker)
+	n := len(h.Result) + len(h.Progress) + len(h.Checkpoint) + len(h.Worker)
 	for i := range h.Failures {
 		f := &h.Failures[i]
 		n += len(f.Error) + len(f.Stack) + len(f.Worker)

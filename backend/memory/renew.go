@@ -50,6 +50,31 @@ func (b *Backend) Renew(ctx context.Context, request backend.RenewRequest) ([]ba
 	return results, nil
 }
 
+// SaveHistory stores the history of a job that is held.
+func (b *Backend) SaveHistory(ctx context.Context, held backend.Held, history backend.History) error {
+	const op = "save history"
+	fail := func(err error) error { return &backend.Error{Op: op, Queue: held.Queue, ID: held.ID, Err: err} }
+	if err := backend.CheckHistory(held, &history); err != nil {
+		return fail(err)
+	}
+	if err := b.lock(ctx, op); err != nil {
+		return err
+	}
+	defer b.mu.Unlock()
+	j := b.queues[held.Queue].held(held.ID, held.Token)
+	if j == nil {
+		return fail(backend.ErrState)
+	}
+	history.Progress = nil
+	if j.history != nil {
+		history.Progress = j.history.Progress
+	}
+	b.bytes -= j.size()
+	j.setHistory(&history)
+	b.bytes += j.size()
+	return nil
+}
+
 // Sweep takes back expired leases, forgets finished jobs and memos whose time is up, and tells
 // for which keys blocked jobs wait.
 func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {

@@ -51,6 +51,7 @@ var (
 	settleScript         = load("settle")
 	settleCommon         = load("settle_common")
 	renewScript          = load("renew")
+	saveHistoryScript    = load("save_history")
 	sweepScript          = load("sweep")
 	ringScript           = load("ring")
 	cancelScript         = load("cancel")

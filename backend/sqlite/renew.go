@@ -71,6 +71,41 @@ func (t *txn) renew(h *backend.Held, expires int64) (result backend.RenewResult,
 	return result, err
 }
 
+// SaveHistory implements backend.Consumer.
+func (b *Backend) SaveHistory(ctx context.Context, held backend.Held, history backend.History) error {
+	fail := func(err error) error { return &backend.Error{Op: "save history", Queue: held.Queue, ID: held.ID, Err: err} }
+	if err := backend.CheckHistory(held, &history); err != nil {
+		return fail(err)
+	}
+	return b.write(ctx, "save history", held.Queue, 1, func(t *txn) error {
+		q, err := t.find(held.Queue)
+		if err != nil {
+			return err
+		}
+		if q == nil {
+			return fail(backend.ErrState)
+		}
+		j, err := q.get(held.ID)
+		switch {
+		case err != nil:
+			return err
+		case j == nil || j.state != running || j.token != held.Token:
+			return fail(backend.ErrState)
+		}
+		past, err := j.past()
+		if err != nil {
+			return fail(reject("%w", err))
+		}
+		kept := history
+		kept.Progress = past.Progress
+		if err := j.setHistory(&kept); err != nil {
+			return fail(err)
+		}
+		_, err = t.exec(`UPDATE caddis_job SET history = ?, bytes = ? WHERE seq = ?`, j.history, j.bytes, j.seq)
+		return err
+	})
+}
+
 // Sweep implements backend.Consumer.
 func (b *Backend) Sweep(ctx context.Context, request backend.SweepRequest) (backend.SweepReply, error) {
 	if err := request.Check(); err != nil {

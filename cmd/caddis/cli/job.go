@@ -83,7 +83,7 @@ func (t *tool) jobShowCommand() *cobra.Command {
 		}),
 	}
 	queueFlag(show, &queue)
-	show.Flags().BoolVar(&payload, "payload", false, "show payload, result and progress too")
+	show.Flags().BoolVar(&payload, "payload", false, "show payload, result, progress and checkpoint too")
 	return show
 }
 
@@ -152,6 +152,7 @@ func jobFields(v *jobView, now time.Time) []field {
 		{"tags", strings.Join(job.Tags, ", ")}, {"headers", headers(job.Headers)},
 		{"codec", job.Codec},
 		{"payload", string(v.Payload)}, {"result", string(v.Result)}, {"progress", string(v.Progress)},
+		{"checkpoint", string(v.Checkpoint)},
 		{"payload error", v.PayloadError},
 	}
 	if !job.DueAt.Equal(job.EnqueuedAt) {

@@ -14,9 +14,10 @@ import (
 // what it holds of data, which is there only if it was asked for.
 type jobView struct {
 	backend.JobInfo
-	Payload  json.RawMessage `json:"payload,omitempty"`
-	Result   json.RawMessage `json:"result,omitempty"`
-	Progress json.RawMessage `json:"progress,omitempty"`
+	Payload    json.RawMessage `json:"payload,omitempty"`
+	Result     json.RawMessage `json:"result,omitempty"`
+	Progress   json.RawMessage `json:"progress,omitempty"`
+	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
 	// PayloadError says why data that was asked for cannot be shown.
 	PayloadError string `json:"payload_error,omitempty"`
 }
@@ -24,7 +25,8 @@ type jobView struct {
 // view makes what is printed of a job.
 func (t *tool) view(job jobs.JobInfo, payload bool) jobView {
 	v := jobView{JobInfo: job.JobInfo}
-	v.JobInfo.Payload, v.JobInfo.Result, v.JobInfo.Progress, v.Token = nil, nil, nil, ""
+	v.JobInfo.Payload, v.JobInfo.Result, v.Token = nil, nil, ""
+	v.JobInfo.Progress, v.JobInfo.Checkpoint = nil, nil
 	if !payload {
 		return v
 	}
@@ -47,6 +49,10 @@ func (t *tool) view(job jobs.JobInfo, payload bool) jobView {
 	if job.Progress != nil {
 		data, err := jobs.ProgressOf[anything](job)
 		keep(&v.Progress, data.json, err)
+	}
+	if job.Checkpoint != nil {
+		data, err := jobs.CheckpointOf[anything](job)
+		keep(&v.Checkpoint, data.json, err)
 	}
 	v.PayloadError = strings.Join(wrong, "; ")
 	return v
