@@ -59,6 +59,7 @@
 //   - chooser: asks the choice in which order.
 //   - gates: samples the checks that close queues.
 //   - lookout: the fetcher's wait for work, which can be nudged and closed.
+//   - control: what the worker was told by operators, and has carried out.
 //   - plan: the timetable of a stop.
 //   - life: in which state the worker is, and what may still be begun.
 //   - news: tells the log, subscribers, hooks and records what happened.

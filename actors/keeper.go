@@ -13,7 +13,8 @@ import (
 // keeper keeps what the worker has. Every third of a lease it renews the leases of
 // all runs, and keeps house (see house). It listens for commands, and it stores the
 // progress that handlers report.
-// It makes one call at a time, the most urgent first: leases, house, progress.
+// It makes one call at a time, the most urgent first: leases, orders, house, progress.
+// Orders are what operators have told the worker by way of the store (see control).
 //
 // What it learns it puts into effect itself: a run whose lease is lost, or whose
 // job somebody cancelled, has its context cancelled. It sends blockedKeys to the
@@ -34,6 +35,9 @@ type keeper struct {
 	ticker  *actor.PID
 	queues  *served
 	news    *news
+	control *control
+	// supervisor and door take what the worker is told.
+	supervisor, door *actor.PID
 
 	leases, progress batches[*run]
 	house            house
@@ -92,7 +96,7 @@ func newKeeper(t *tree) *keeper {
 		house:  house{all: true},
 		config: &t.config, worker: t.worker, started: t.started, status: t.status, line: t.line, ledger: t.ledger,
 		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher, ticker: t.ticker,
-		queues: t.queues, news: t.news,
+		queues: t.queues, news: t.news, control: t.control, supervisor: t.supervisor, door: t.door.pid,
 		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
 		progress: batches[*run]{count: renewCount, bytes: progressBytes,
 			weigh: func(r *run) int { return lease + len(r.newestProgress()) }},
@@ -129,6 +133,12 @@ func (k *keeper) Receive(c actor.Context) {
 		}
 		k.calling, k.abort = "", nil
 		k.renewed(c, m)
+	case *ordersRead:
+		if m.by != k {
+			return
+		}
+		k.calling, k.abort = "", nil
+		k.ordersRead(c, m)
 	case *chore:
 		k.house.due = true
 	case *houseKept:
@@ -161,7 +171,7 @@ func (k *keeper) beat(c actor.Context) {
 	k.life.keeperPulse.Store(time.Now().UnixNano())
 	k.timer = k.post.after(k.config.Lease/3, c.Self(), &beat{})
 	k.leases.replace(k.ledger.renewable())
-	k.house.due = true
+	k.house.due, k.control.due = true, true
 	k.gatherProgress()
 	c.Send(k.fetcher, &blockedKeys{}) // its pulse
 }
@@ -190,6 +200,8 @@ func (k *keeper) advance(c actor.Context) {
 	case k.resting:
 	case k.leases.size() > 0:
 		k.renew(c, &k.leases, k.config.Lease/3)
+	case k.control.due:
+		k.readOrders(c)
 	case k.house.due:
 		k.keepHouse(c)
 	case k.progress.size() > 0:
@@ -264,6 +276,9 @@ func (k *keeper) rest(c actor.Context, failures int, err error) {
 // command learns from the store about a job that is to be cancelled, about schedules and
 // new queues, or looks at a queue in which jobs are blocked with the next beat.
 func (k *keeper) command(command backend.Command) {
+	if k.control.hears(command) {
+		return
+	}
 	switch command.Verb {
 	case backend.CommandBlocked:
 		k.house.visit(command.Queue)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/caddis-go/caddis/jobs"
 )
 
 // tree is one worker put together: the parts that its actors share, each of which gets
@@ -32,6 +33,7 @@ type tree struct {
 	bell    *progressBell
 	queues  *served
 	gates   *gates
+	control *control
 
 	supervisor, fetcher, pool, settler, recorder, keeper, ticker *actor.PID
 
@@ -72,6 +74,7 @@ func plant(system *actor.ActorSystem, config Config, worker string) *tree {
 	t.life = &life{worker: worker, door: t.door, log: t.log, news: t.news}
 	t.life.begin(t.started)
 	t.post = &post{root: system.Root, line: t.line}
+	t.control = &control{heeded: map[jobs.OrderVerb]uint64{}}
 	t.bell = &progressBell{post: t.post, keeper: t.keeper}
 	t.queues, t.gates = newServed(&t.config), newGates(&t.config, t.outside, t.dispatch, t.log)
 	if len(t.gates.list) > 0 {

@@ -335,6 +335,8 @@ const (
 	CommandQueue = "queue"
 	// CommandSchedule says that the schedules of a queue have changed.
 	CommandSchedule = "schedule"
+	// CommandControl says that a memo of the name ControlMemo was written.
+	CommandControl = "control"
 )
 
 // Retention bounds what is kept of the finished jobs of one state in one queue

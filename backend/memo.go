@@ -69,6 +69,10 @@ func (a MemoAct) String() string {
 	return "invalid"
 }
 
+// ControlMemo is the name of memos whose writes are told to those who Listen, by
+// CommandControl: what the workers are to do.
+const ControlMemo = "caddis:control"
+
 // NoMemo is the version of a memo that is not there.
 const NoMemo = "-"
 

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -212,6 +213,30 @@ var memoTests = []test{
 		won.Range(func(any, any) bool { winners++; return true })
 		require.Equal(k, 1, winners)
 		require.Equal(k, fmt.Sprint(n), string(k.memo().Value))
+	}},
+	{"Listen tells at once of a memo by which workers are told what to do, and of no other", func(k *kit) {
+		heard := make(chan backend.Command, 1000)
+		ctx, cancel := context.WithCancel(k.ctx)
+		done := make(chan struct{})
+		go func() { defer close(done); _ = k.Listen(ctx, func(c backend.Command) { heard <- c }) }()
+		n := 0
+		k.eventually("the write is heard of", func() bool {
+			n++
+			k.write(set(fmt.Sprint("other-", n), "value"))
+			w := set(fmt.Sprint("control-", n), "value")
+			w.Name = backend.ControlMemo
+			k.write(w)
+			select {
+			case c := <-heard:
+				require.Equal(k, backend.Command{Verb: backend.CommandControl}, c)
+				return true
+			case <-time.After(20 * time.Millisecond):
+				return false
+			}
+		})
+		cancel()
+		<-done
+		require.LessOrEqual(k, len(heard), n)
 	}},
 	{"what cannot be a memo is rejected", func(k *kit) {
 		for reason, change := range map[string]func(*backend.MemoWrite){

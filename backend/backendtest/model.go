@@ -311,7 +311,7 @@ func (m *model) renew(leases []backend.Held) []backend.RenewResult {
 	return results
 }
 
-// record reports whether the job is held.
+// saveHistory reports whether the job is held.
 func (m *model) saveHistory(held backend.Held, h backend.History) bool {
 	e := m.held(held.ID, held.Token)
 	if e == nil {

@@ -64,6 +64,9 @@ func (b *Backend) WriteMemo(ctx context.Context, write backend.MemoWrite) (backe
 	if err != nil {
 		return fail(err)
 	}
+	if write.Name == backend.ControlMemo {
+		b.publish(backend.Command{Verb: backend.CommandControl})
+	}
 	return written, nil
 }
 

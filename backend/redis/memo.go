@@ -69,6 +69,11 @@ func (b *Backend) WriteMemo(ctx context.Context, write backend.MemoWrite) (backe
 		return backend.Memo{}, &backend.Error{Op: "write memo", Err: fmt.Errorf("memo %q of %q: %w", write.Key, write.Name, backend.ErrConflict)}
 	case len(reply) != 3:
 		return fail(fmt.Errorf("%w: a write was answered by %d fields", backend.ErrUnavailable, len(reply)))
+	}
+	if write.Name == backend.ControlMemo {
+		b.tell(ctx, backend.CommandControl, "", []string{""})
+	}
+	switch {
 	case write.Act == backend.MemoDelete:
 		return backend.Memo{}, nil
 	case write.Act == backend.MemoAdd:

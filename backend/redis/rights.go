@@ -24,7 +24,7 @@ var (
 		commands: []string{"hsetnx", "hmget"},
 	}
 	working = role{
-		verbs:    []string{"rights", "lease", "settle", "renew", "save_history", "sweep", "ring", "announce", "put_schedule", "schedules", "tick", "record"},
+		verbs:    []string{"rights", "lease", "settle", "renew", "save_history", "sweep", "ring", "announce", "put_schedule", "schedules", "tick", "record", "memo"},
 		commands: []string{"hsetnx", "hmget", "hgetall", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
 	}
 	// Who uses memos needs these besides.
@@ -34,7 +34,7 @@ var (
 		verbs: []string{
 			"cancel", "retry", "delete", "run_now", "pause", "resume", "set_limit", "limit", "job", "jobs", "queue", "workers",
 			"put_schedule", "delete_schedule", "schedules", "tick",
-			"figures", "events",
+			"figures", "events", "memo", "write_memo",
 		},
 		commands: []string{"hsetnx", "hmget", "hget", "hgetall", "publish"},
 	}

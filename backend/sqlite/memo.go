@@ -56,6 +56,9 @@ func (b *Backend) WriteMemo(ctx context.Context, w backend.MemoWrite) (written b
 		if written, err = t.writeMemo(&w); err != nil {
 			return wrap(err)
 		}
+		if w.Name == backend.ControlMemo {
+			t.commands = append(t.commands, backend.Command{Verb: backend.CommandControl})
+		}
 		return nil
 	})
 	if err != nil {

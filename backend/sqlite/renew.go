@@ -73,7 +73,9 @@ func (t *txn) renew(h *backend.Held, expires int64) (result backend.RenewResult,
 
 // SaveHistory implements backend.Consumer.
 func (b *Backend) SaveHistory(ctx context.Context, held backend.Held, history backend.History) error {
-	fail := func(err error) error { return &backend.Error{Op: "save history", Queue: held.Queue, ID: held.ID, Err: err} }
+	fail := func(err error) error {
+		return &backend.Error{Op: "save history", Queue: held.Queue, ID: held.ID, Err: err}
+	}
 	if err := backend.CheckHistory(held, &history); err != nil {
 		return fail(err)
 	}

@@ -122,6 +122,8 @@ type watcher struct {
 	conn  *connection
 	// told are the commands that were told already, by job.
 	told map[int64]string
+	// control has the versions of the memos by which workers are told what to do.
+	control string
 	// newest is the last queue that was told of.
 	newest int64
 	// together is set while there are other processes, whose locks are tried.
@@ -137,7 +139,7 @@ func (w *watcher) look(joined func()) (changed bool) {
 		return false
 	}
 	w.behind = false
-	for _, err := range []error{w.store.lookForWork(w.conn, w.store.hub.waited()), w.lookForCommands(), w.lookForQueues(), w.lookForPeers(joined)} {
+	for _, err := range []error{w.store.lookForWork(w.conn, w.store.hub.waited()), w.lookForCommands(), w.lookForQueues(), w.lookForControl(), w.lookForPeers(joined)} {
 		if err != nil && w.store.ctx.Err() == nil {
 			w.behind = true
 			w.store.log.Debug("what others have changed cannot be read", "error", err)
@@ -189,6 +191,20 @@ func (w *watcher) lookForQueues() error {
 		w.store.hub.command(command)
 		return nil
 	})
+}
+
+// lookForControl tells that workers were told something.
+func (w *watcher) lookForControl() error {
+	if !w.store.hub.listens() {
+		return nil
+	}
+	var versions string
+	_, err := one(w.conn, `SELECT ifnull(group_concat(version, ' '), '') FROM caddis_memo WHERE name = ?`, []any{backend.ControlMemo}, &versions)
+	if err == nil && versions != w.control {
+		w.control = versions
+		w.store.hub.command(backend.Command{Verb: backend.CommandControl})
+	}
+	return err
 }
 
 func (w *watcher) lookForCommands() error {

@@ -162,6 +162,25 @@ see caddis events --help
 caddis: --limit=0: give a number from 1 to 1000
 see caddis events --help
 `},
+	{"worker quiet w-1", 0, `
+ID  HOST  PID  TOLD
+w-1  host-a  77  quiet
+`, ""},
+	{"worker resume --all", 0, `
+ID  HOST  PID  TOLD
+w-1  host-a  77  resume
+`, ""},
+	{"worker resize 5 w-1", 0, `
+ID  HOST  PID  TOLD
+w-1  host-a  77  resize
+`, ""},
+	{"worker stop w-1", 0, `
+ID  HOST  PID  TOLD
+w-1  host-a  77  stop
+`, ""},
+	{"worker stacks w-2", 3, "", `
+caddis: there is no worker "w-2": not found; did you mean "w-1"?
+`},
 	{"schedules", 0, `
 QUEUE  NAME  STATE  WHEN  KIND  NEXT  LAST  LAST JOB  ENQUEUED  SKIPPED
 mail  nightly  active  30 2 * * * in Europe/Berlin  report  in TIME  0  0

@@ -67,6 +67,9 @@ var rightUse = map[string]string{
 	"caddis job delete": "--all --queue mail --state dead --dry-run",
 	"caddis enqueue":    "welcome --queue mail",
 
+	"caddis worker resize": "5 w-1", "caddis worker quiet": "w-1", "caddis worker resume": "w-1",
+	"caddis worker stop": "w-1", "caddis worker stacks": "w-2",
+
 	"caddis schedule pause": "nightly", "caddis schedule resume": "nightly",
 	"caddis schedule run": "nightly", "caddis schedule delete": "nightly",
 }
@@ -119,7 +122,7 @@ func TestWrongUseIsSaidWithWhatWouldBeRight(t *testing.T) {
 	newFleet(t, url)
 	for line, says := range map[string]string{
 		"quueues":                       `there is no command "caddis quueues"; did you mean "queues"?`,
-		"frobnicate":                    `there are completion, doctor, enqueue, events, job, jobs, queue, queues, schedule, schedules, top, workers`,
+		"frobnicate":                    `there are completion, doctor, enqueue, events, job, jobs, queue, queues, schedule, schedules, top, worker, workers`,
 		"queue paus mail":               `there is no command "caddis queue paus"; did you mean "pause"?`,
 		"jobs --sate dead":              "there is no flag --sate for caddis jobs; did you mean --state?",
 		"jobs -x":                       "there is no flag -x for caddis jobs; see caddis jobs --help",

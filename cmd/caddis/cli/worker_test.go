@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddis-go/caddis"
+	"github.com/caddis-go/caddis/actors"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+func TestWorkersAreToldWhatToDo(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		registry := jobs.NewRegistry()
+		runs := make(chan struct{})
+		jobs.Handle(registry, func(ctx context.Context, _ *jobs.Job[Welcome]) error {
+			close(runs)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		system, err := caddis.New(caddis.Config{
+			Backend: openStore(t, url), Registry: registry, Concurrency: 4, Logger: slog.New(slog.DiscardHandler), Grace: time.Second,
+		})
+		require.NoError(t, err)
+		require.NoError(t, system.Start(t.Context()))
+		_, err = system.Client().Enqueue(t.Context(), Welcome{UserID: 1}, jobs.ID("job-1"))
+		require.NoError(t, err)
+		<-runs
+		id := system.Status().Worker
+		require.Eventually(t, func() bool {
+			return on(t, url, "workers", "-o", "jsonl").out != ""
+		}, time.Minute, 10*time.Millisecond)
+		tell := func(args ...string) string {
+			t.Helper()
+			a := on(t, url, append([]string{"worker"}, args...)...)
+			require.Equal(t, 0, a.code, a.err)
+			return a.out
+		}
+		eventually := func(what func(actors.Status) bool) {
+			t.Helper()
+			require.Eventually(t, func() bool { return what(system.Status()) }, time.Minute, time.Millisecond)
+		}
+
+		require.Contains(t, tell("quiet", id), id)
+		eventually(func(s actors.Status) bool { return s.State == actors.StateQuiet })
+		require.JSONEq(t, `{"id":"`+id+`","told":"resume"}`, tell("resume", "--all", "-o", "jsonl"))
+		eventually(func(s actors.Status) bool { return s.State == actors.StateRunning })
+		tell("resize", "7", "--all")
+		eventually(func(s actors.Status) bool { return s.Concurrency == 7 })
+		tell("resize", "0", id)
+		eventually(func(s actors.Status) bool { return s.Concurrency == 4 })
+
+		stacks := tell("stacks", id)
+		require.Contains(t, stacks, "worker "+id+": 1 jobs")
+		require.Contains(t, stacks, "job job-1 of kind welcome in queue default")
+		require.Contains(t, stacks, "TestWorkersAreToldWhatToDo")
+		require.Contains(t, tell("stacks", "--all", "-o", "json"), `"id": "job-1"`)
+
+		tell("stop", id)
+		report, err := system.Stopped().Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, report.Interrupted)
+	})
+}
+
+func TestWhoIsToBeToldMustBeSaidAndBeThere(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		newFleet(t, url)
+		for line, want := range map[string]string{
+			"quiet":            "say which workers: give ids, as workers lists them, or --all",
+			"quiet w-1 --all":  "give ids or --all, not both",
+			"stacks":           "say which workers: give ids, as workers lists them, or --all",
+			"resize":           "caddis worker resize needs the number of executors, and ids of workers or --all",
+			"resize many w-1":  `"many" is no number of executors: give one from 1, or 0 for what each was configured with`,
+			"resize -- -1 w-1": `"-1" is no number of executors: give one from 1, or 0 for what each was configured with`,
+			"resize 5":         "say which workers: give ids, as workers lists them, or --all",
+			"stop w-2":         `there is no worker "w-2": not found; did you mean "w-1"?`,
+			"stacks w-2":       `there is no worker "w-2": not found; did you mean "w-1"?`,
+			"retire w-1":       `there is no command "caddis worker retire"; did you mean "resize"?`,
+		} {
+			a := on(t, url, append([]string{"worker"}, strings.Fields(line)...)...)
+			require.NotEqual(t, 0, a.code, line)
+			require.Contains(t, a.err, want, line)
+		}
+	})
+}
