@@ -247,6 +247,9 @@ func (r *run) settlementWeight() int {
 		return envelope
 	}
 	weight := envelope + len(h.Result) + len(h.Progress) + len(h.Checkpoint)
+	for i := range h.Logs {
+		weight += envelope + len(h.Logs[i].Text)
+	}
 	for i := range h.Failures {
 		weight += envelope + len(h.Failures[i].Error) + len(h.Failures[i].Stack)
 	}

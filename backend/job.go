@@ -177,11 +177,23 @@ type History struct {
 	Progress []byte `json:"progress,omitempty"`
 	// Checkpoint is what the handler saved to go on from, encoded by the job's codec.
 	Checkpoint []byte `json:"checkpoint,omitempty"`
+	// Logs are what the handler has logged in the last attempt, oldest first, at most
+	// MaxLogs records of MaxLogBytes together.
+	Logs []LogRecord `json:"logs,omitempty"`
 	// Worker is the last worker that settled the job.
 	Worker string `json:"worker,omitempty"`
 	// StartedAt and FinishedAt frame the last attempt.
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	FinishedAt time.Time `json:"finished_at,omitzero"`
+}
+
+// LogRecord is what a handler logged.
+type LogRecord struct {
+	At time.Time `json:"at"`
+	// Level is as log/slog writes it, such as INFO.
+	Level string `json:"level"`
+	// Text has message and attributes, as msg=… key=value.
+	Text string `json:"text"`
 }
 
 // Failure is how one attempt ended.

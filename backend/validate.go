@@ -28,6 +28,10 @@ const (
 	MaxCrashes = 255
 	// MaxCheckpoint is the largest checkpoint in bytes.
 	MaxCheckpoint = 64 << 10
+	// MaxLogs is how many records of a log a History holds, MaxLogBytes how many bytes
+	// their texts may have together.
+	MaxLogs     = 100
+	MaxLogBytes = 16 << 10
 	// MaxFailures is how many failures a History holds; the oldest go first.
 	MaxFailures = 20
 	// MaxBlockedKeys is how many keys a LeaseReply lists.
@@ -314,6 +318,16 @@ func (h *History) check() error {
 		return reject("a checkpoint of %d bytes, %d are allowed; store large data elsewhere and save where it is", len(h.Checkpoint), MaxCheckpoint)
 	case !expressible(h.StartedAt), !expressible(h.FinishedAt):
 		return reject("an attempt from the year %d to the year %d; the years go from 0 to 9999", h.StartedAt.Year(), h.FinishedAt.Year())
+	}
+	size := 0
+	for i := range h.Logs {
+		size += len(h.Logs[i].Text)
+		if at := h.Logs[i].At; !expressible(at) {
+			return reject("record %d of the log is of the year %d; the years go from 0 to 9999", i+1, at.Year())
+		}
+	}
+	if len(h.Logs) > MaxLogs || size > MaxLogBytes {
+		return reject("a log of %d records with %d bytes; %d with %d bytes are allowed", len(h.Logs), size, MaxLogs, MaxLogBytes)
 	}
 	for i := range h.Failures {
 		if at := h.Failures[i].At; !expressible(at) {

@@ -35,6 +35,21 @@ func handleBooklet(registry *jobs.Registry, export func(page int) error) {
 	})
 }
 
+func handleLoudly(registry *jobs.Registry, mail func(int64) error) {
+	jobs.Handle(registry, func(ctx context.Context, job *jobs.Job[Welcome]) error {
+		job.Logger().InfoContext(ctx, "looked up", "user", job.Args.UserID)
+		return mail(job.Args.UserID)
+	})
+}
+
+func TestTheLogOfTheDocumentsIsKept(t *testing.T) {
+	registry := jobs.NewRegistry()
+	handleLoudly(registry, func(int64) error { return errors.New("no such user") })
+	attempt := jobstest.New(t, registry).Run(t.Context(), Welcome{UserID: 42})
+	require.Len(t, attempt.Job.Logs, 1)
+	require.Equal(t, `msg="looked up" user=42`, attempt.Job.Logs[0].Text)
+}
+
 func TestTheBookletOfTheDocumentsGoesOnFromItsCheckpoint(t *testing.T) {
 	registry := jobs.NewRegistry()
 	var exported []int

@@ -47,6 +47,8 @@ type Run struct {
 	store        backend.Backend // nil where no worker runs the job
 	log          *slog.Logger    // nil is slog.Default()
 
+	logs logs
+
 	// saving is held while a checkpoint is stored, so that the last one is the newest.
 	saving sync.Mutex
 

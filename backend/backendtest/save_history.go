@@ -86,6 +86,29 @@ var saveHistoryTests = []test{
 			require.ErrorIs(k, k.SaveHistory(k.ctx, held, saved("late")), backend.ErrState)
 		}
 	}},
+	{"what a handler logged is kept with the job, within its bounds", func(k *kit) {
+		k.enqueueAll("a")
+		w := k.worker("w")
+		lease := w.leaseOne("a")
+		h := saved("page 7")
+		for range backend.MaxLogs {
+			h.Logs = append(h.Logs, backend.LogRecord{At: pastInstant, Level: "INFO", Text: "msg=\"a line\" n=1"})
+		}
+		w.settled(lease, backend.OutcomeRetry, backend.StateWaiting, with(h))
+		require.Equal(k, h, k.get("a").History)
+		lease = w.leaseOne("a")
+		require.Equal(k, h, lease.History)
+		many, large := h, h
+		many.Logs = append(slices.Clone(h.Logs), h.Logs[0])
+		large.Logs = []backend.LogRecord{{At: pastInstant, Text: string(slices.Repeat([]byte("x"), backend.MaxLogBytes+1))}}
+		for _, h := range []backend.History{many, large} {
+			require.ErrorIs(k, w.record(lease, h), backend.ErrRejected)
+			require.ErrorIs(k, w.settle(settlement(lease, backend.OutcomeRetry, with(h)))[0].Err, backend.ErrRejected)
+		}
+		h.Logs = nil
+		w.settled(lease, backend.OutcomeDead, backend.StateDead, with(h))
+		require.Equal(k, h, k.get("a").History)
+	}},
 	{"a checkpoint goes with its job", func(k *kit) {
 		k.enqueueAll("a")
 		w := k.worker("w")

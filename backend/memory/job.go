@@ -75,6 +75,7 @@ func cloneHistory(h *backend.History) backend.History {
 	}
 	c := *h
 	c.Failures = slices.Clone(c.Failures)
+	c.Logs = slices.Clone(c.Logs)
 	c.Result = bytes.Clone(c.Result)
 	c.Progress = bytes.Clone(c.Progress)
 	c.Checkpoint = bytes.Clone(c.Checkpoint)
@@ -146,6 +147,9 @@ func bodySize(j *backend.Job) int64 {
 
 func historySize(h *backend.History) int64 {
 	n := len(h.Result) + len(h.Progress) + len(h.Checkpoint) + len(h.Worker)
+	for i := range h.Logs {
+		n += len(h.Logs[i].Text)
+	}
 	for i := range h.Failures {
 		f := &h.Failures[i]
 		n += len(f.Error) + len(f.Stack) + len(f.Worker)

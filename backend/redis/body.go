@@ -233,6 +233,10 @@ func encodeHistory(h *backend.History) (string, error) {
 	for i := range rest.Failures {
 		rest.Failures[i].At = rest.Failures[i].At.UTC()
 	}
+	rest.Logs = slices.Clone(rest.Logs)
+	for i := range rest.Logs {
+		rest.Logs[i].At = rest.Logs[i].At.UTC()
+	}
 	text, err := json.Marshal(&rest)
 	if err != nil {
 		return "", fmt.Errorf("%w: the history cannot be encoded: %w", backend.ErrRejected, err)

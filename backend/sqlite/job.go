@@ -186,6 +186,10 @@ func encodeHistory(h *backend.History) (string, error) {
 		// Not every zone can be written.
 		kept.Failures[i].At = kept.Failures[i].At.UTC()
 	}
+	kept.Logs = slices.Clone(kept.Logs)
+	for i := range kept.Logs {
+		kept.Logs[i].At = kept.Logs[i].At.UTC()
+	}
 	text, err := json.Marshal(&kept)
 	if err != nil {
 		return "", reject("the history cannot be stored: %w", err)

@@ -83,7 +83,7 @@ func (t *tool) jobShowCommand() *cobra.Command {
 		}),
 	}
 	queueFlag(show, &queue)
-	show.Flags().BoolVar(&payload, "payload", false, "show payload, result, progress and checkpoint too")
+	show.Flags().BoolVar(&payload, "payload", false, "show payload, result, progress, checkpoint and log too")
 	return show
 }
 
@@ -165,7 +165,11 @@ func jobFields(v *jobView, now time.Time) []field {
 		}
 		fields = append(fields, field{"failure " + strconv.Itoa(f.Attempt), text})
 	}
-	return fields
+	var logs strings.Builder
+	for _, r := range v.Logs {
+		fmt.Fprintf(&logs, "%s %s %s\n", r.At.Format(time.RFC3339), r.Level, r.Text)
+	}
+	return append(fields, field{"log", strings.TrimSpace(logs.String())})
 }
 
 // number tells one that is not 0.

@@ -27,9 +27,12 @@ func (t *tool) view(job jobs.JobInfo, payload bool) jobView {
 	v := jobView{JobInfo: job.JobInfo}
 	v.JobInfo.Payload, v.JobInfo.Result, v.Token = nil, nil, ""
 	v.JobInfo.Progress, v.JobInfo.Checkpoint = nil, nil
+	logs := v.Logs
+	v.Logs = nil
 	if !payload {
 		return v
 	}
+	v.Logs = logs
 	var wrong []string
 	keep := func(part *json.RawMessage, data json.RawMessage, err error) {
 		if err != nil {
