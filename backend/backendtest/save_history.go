@@ -102,7 +102,7 @@ var saveHistoryTests = []test{
 		many.Logs = append(slices.Clone(h.Logs), h.Logs[0])
 		large.Logs = []backend.LogRecord{{At: pastInstant, Text: string(slices.Repeat([]byte("x"), backend.MaxLogBytes+1))}}
 		for _, h := range []backend.History{many, large} {
-			require.ErrorIs(k, w.record(lease, h), backend.ErrRejected)
+			require.ErrorIs(k, w.saveHistory(lease, h), backend.ErrRejected)
 			require.ErrorIs(k, w.settle(settlement(lease, backend.OutcomeRetry, with(h)))[0].Err, backend.ErrRejected)
 		}
 		h.Logs = nil
