@@ -9,45 +9,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddis-go/caddis/backend"
-	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
-// act is something that is done to jobs.
-type act struct {
-	name, short string
-	// done says it of jobs to which it was done.
-	done string
-	// states are those of jobs that it can be done to.
-	states []backend.State
-	do     func(*jobs.Client) actFunc
-}
-
-type actFunc = func(ctx context.Context, queue string, ids ...string) ([]backend.ActResult, error)
-
-var acts = []act{
-	{
-		"cancel", "End jobs; one that runs is told to end, wherever it runs", "cancelled",
-		[]backend.State{backend.StateScheduled, backend.StateWaiting, backend.StateBlocked, backend.StateRunning},
-		func(c *jobs.Client) actFunc { return c.Cancel },
-	},
-	{
-		"retry", "Let dead or cancelled jobs wait again, with all attempts back", "retried",
-		[]backend.State{backend.StateDead, backend.StateCancelled},
-		func(c *jobs.Client) actFunc { return c.Retry },
-	},
-	{
-		"run", "Let scheduled or blocked jobs wait for a worker at once", "made to run now",
-		[]backend.State{backend.StateScheduled, backend.StateBlocked},
-		func(c *jobs.Client) actFunc { return c.RunNow },
-	},
-	{
-		"delete", "Remove jobs that do not run, with their history", "deleted",
-		[]backend.State{
-			backend.StateScheduled, backend.StateWaiting, backend.StateBlocked,
-			backend.StateCompleted, backend.StateCancelled, backend.StateDead,
-		},
-		func(c *jobs.Client) actFunc { return c.Delete },
-	},
+// shorts says in a line what acts do.
+var shorts = map[operate.Act]string{
+	operate.ActCancel: "End jobs; one that runs is told to end, wherever it runs",
+	operate.ActRetry:  "Let dead or cancelled jobs wait again, with all attempts back",
+	operate.ActRun:    "Let scheduled or blocked jobs wait for a worker at once",
+	operate.ActDelete: "Remove jobs that do not run, with their history",
 }
 
 // actRequest is what an act is asked to be done to.
@@ -59,17 +29,17 @@ type actRequest struct {
 	dryRun bool
 }
 
-func (t *tool) actCommand(a act) *cobra.Command {
+func (t *tool) actCommand(a operate.Act) *cobra.Command {
 	var r actRequest
 	c := &cobra.Command{
-		Use:   a.name + " ID… | --all --queue QUEUE --state STATE",
-		Short: a.short,
+		Use:   string(a) + " ID… | --all --queue QUEUE --state STATE",
+		Short: shorts[a],
 		Long: fmt.Sprintf(`%s.
 It is done to the jobs with these ids, or with --all to all of a queue in a state.
 
 To do it again is safe. With --all it ends with the jobs that were there when it began;
-when it is interrupted, what was done stays done.`, a.short),
-		Example: fmt.Sprintf("  %[1]s job %[2]s --all --queue mail --state %[3]s --dry-run", t.name, a.name, a.states[0]),
+when it is interrupted, what was done stays done.`, shorts[a]),
+		Example: fmt.Sprintf("  %[1]s job %[2]s --all --queue mail --state %[3]s --dry-run", t.name, a, a.States()[0]),
 		RunE: t.with(func(ctx context.Context, s *session, ids []string) error {
 			if err := r.check(a, ids); err != nil {
 				return err
@@ -82,20 +52,20 @@ when it is interrupted, what was done stays done.`, a.short),
 	}
 	queueFlag(c, &r.queue)
 	c.Flags().BoolVar(&r.all, "all", false, "all jobs of --queue in --state, instead of ids")
-	stateFlag(c, &r.state, "with --all: the state", a.states)
+	stateFlag(c, &r.state, "with --all: the state", a.States())
 	r.filter.flags(c)
 	c.Flags().BoolVar(&r.dryRun, "dry-run", false, "with --all: only count them")
 	return c
 }
 
 // check says what is wrong with a request.
-func (r *actRequest) check(a act, ids []string) error {
+func (r *actRequest) check(a operate.Act, ids []string) error {
 	if !r.all {
 		switch {
 		case len(ids) == 0:
 			return wrongUse("say which jobs: give ids, or --all with --queue and --state")
-		case len(r.state) > 0 || !r.filter.empty() || r.dryRun:
-			return wrongUse("--state, --kind, --tag and --dry-run go with --all, and not with ids")
+		case len(r.state) > 0 || !r.filter.Empty() || r.dryRun:
+			return wrongUse("--state, --kind, --tag, --error and --dry-run go with --all, and not with ids")
 		}
 		for _, id := range ids {
 			if err := asUsage(backend.CheckID(id)); err != nil {
@@ -110,9 +80,9 @@ func (r *actRequest) check(a act, ids []string) error {
 	case r.queue == "":
 		return wrongUse("--all needs a --queue")
 	case len(r.state) != 1:
-		return wrongUse("--all needs one --state: %s", joinStates(a.states))
-	case !slices.Contains(a.states, r.state[0]):
-		return wrongUse("%s is not for %s jobs, but for those that are %s", a.name, r.state[0], joinStates(a.states))
+		return wrongUse("--all needs one --state: %s", joinStates(a.States()))
+	case !a.Allows(r.state[0]):
+		return wrongUse("%s is not for %s jobs, but for those that are %s", string(a), r.state[0], joinStates(a.States()))
 	}
 	return r.filter.check()
 }
@@ -126,7 +96,7 @@ type actResult struct {
 }
 
 // actOn acts on jobs by their ids. All of them are tried.
-func (t *tool) actOn(ctx context.Context, s *session, a act, queue string, ids []string) error {
+func (t *tool) actOn(ctx context.Context, s *session, a operate.Act, queue string, ids []string) error {
 	l := &listing{key: "results", columns: []string{"queue", "id", "state", "error"}}
 	var failures []error
 	note := func(r actResult, err error) {
@@ -135,7 +105,7 @@ func (t *tool) actOn(ctx context.Context, s *session, a act, queue string, ids [
 			failures = append(failures, err)
 			r.Error = err.Error()
 		} else if state == "" {
-			state = a.done
+			state = a.Done()
 		}
 		l.add(r, r.Queue, r.ID, state, shorten(r.Error, 80))
 	}
@@ -145,7 +115,7 @@ func (t *tool) actOn(ctx context.Context, s *session, a act, queue string, ids [
 	}
 	for _, g := range groups {
 		for part := range slices.Chunk(g.ids, backend.MaxBatch) {
-			results, err := a.do(s.client)(ctx, g.queue, part...)
+			results, err := a.With(s.client)(ctx, g.queue, part...)
 			if err != nil && len(results) == 0 {
 				return err
 			}
@@ -209,7 +179,7 @@ func (s *session) locate(ctx context.Context, queue string, ids []string, missin
 
 // summary makes one error of those of an act on several jobs. It is one of jobs that are
 // not there only if all are.
-func summary(failures []error, total int, a act) error {
+func summary(failures []error, total int, a operate.Act) error {
 	if len(failures) == 0 {
 		return nil
 	}
@@ -223,7 +193,7 @@ func summary(failures []error, total int, a act) error {
 	if total == 1 {
 		return first
 	}
-	return fmt.Errorf("%d of %d jobs were not %s: %w", len(failures), total, a.done, first)
+	return fmt.Errorf("%d of %d jobs were not %s: %w", len(failures), total, a.Done(), first)
 }
 
 // bulkResult is what an act on all jobs of a queue in a state did.
@@ -236,28 +206,28 @@ type bulkResult struct {
 }
 
 // actOnAll acts on all jobs of a queue in a state that match, or counts them.
-func (t *tool) actOnAll(ctx context.Context, s *session, a act, r actRequest) error {
+func (t *tool) actOnAll(ctx context.Context, s *session, a operate.Act, r actRequest) error {
 	if _, err := s.queue(ctx, string(r.queue)); err != nil {
 		return err
 	}
-	do := a.do(s.client)
+	do := a.With(s.client)
 	if r.dryRun {
 		do = func(_ context.Context, _ string, ids ...string) ([]backend.ActResult, error) {
 			return make([]backend.ActResult, len(ids)), nil
 		}
 	}
-	n, err := s.client.ForAll(ctx, string(r.queue), r.state[0], do, r.filter.matches)
+	n, err := s.client.ForAll(ctx, string(r.queue), r.state[0], do, r.filter.Matches)
 	if err != nil {
 		if n > 0 {
-			t.say("%d jobs were %s before that", n, a.done)
+			t.say("%d jobs were %s before that", n, a.Done())
 		}
 		return err
 	}
 	l := &listing{key: "results", columns: []string{"queue", "was", "act", "#jobs"}}
-	name := a.name
+	name := string(a)
 	if r.dryRun {
 		name += " (dry run)"
 	}
-	l.add(bulkResult{string(r.queue), r.state[0], a.name, n, r.dryRun}, string(r.queue), string(r.state[0]), name, fmt.Sprint(n))
+	l.add(bulkResult{string(r.queue), r.state[0], string(a), n, r.dryRun}, string(r.queue), string(r.state[0]), name, fmt.Sprint(n))
 	return t.print(l)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/backend/redis/redistest"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
 // diagnoses are what doctor says of a fleet in a file.
@@ -31,8 +32,8 @@ caddis: 1 of 6 findings are warnings or errors
 {"level":"ok","about":"store","text":"URL VERSION can be used"}
 {"level":"ok","about":"latency"}
 {"level":"ok","about":"workers","text":"1 running"}
-{"level":"note","about":"queue mail","text":"1 job is dead","remedy":"caddis jobs --queue mail --state dead"}
-{"level":"warning","about":"queue mail","text":"1 job waits for a worker that knows the kind report","remedy":"start a worker that has a handler for it"}
+{"level":"note","about":"queue mail","text":"1 job is dead","remedy":"caddis jobs --queue mail --state dead","problem":"dead","queue":"mail"}
+{"level":"warning","about":"queue mail","text":"1 job waits for a worker that knows the kind report","remedy":"start a worker that has a handler for it","problem":"unknown-kind","queue":"mail"}
 `, `
 caddis: 1 of 6 findings are warnings or errors
 `},
@@ -48,15 +49,15 @@ func TestDoctorSaysWhatItFound(t *testing.T) {
 }
 
 // findings calls doctor and answers what it found but for latency, by what it is about.
-func findings(t testing.TB, url string, code int) map[string]finding {
+func findings(t testing.TB, url string, code int) map[string]operate.Finding {
 	t.Helper()
 	a := on(t, url, "doctor", "-o", "json")
 	require.Equal(t, code, a.code, a.out+a.err)
-	var answer struct{ Findings []finding }
+	var answer struct{ Findings []operate.Finding }
 	require.NoError(t, json.Unmarshal([]byte(a.out), &answer), a.out)
-	found := map[string]finding{}
+	found := map[string]operate.Finding{}
 	for _, f := range answer.Findings {
-		if f.About != "latency" && f.Level != levelNote {
+		if f.About != "latency" && f.Level != operate.LevelNote {
 			found[f.About] = f
 		}
 	}
@@ -82,7 +83,10 @@ func TestDoctorFindsJobsThatNobodyTakes(t *testing.T) {
 		announce("running", "mail")
 		require.NotContains(t, findings(t, url, unsafe(url)), "queue mail")
 		require.Zero(t, on(t, url, "queue", "pause", "mail").code)
-		require.Equal(t, finding{levelWarning, "queue mail", "it is paused, and 1 job waits", "caddis queue resume mail"}, findings(t, url, 1)["queue mail"])
+		require.Equal(t, operate.Finding{
+			Level: operate.LevelWarning, About: "queue mail", Text: "it is paused, and 1 job waits", Remedy: "caddis queue resume mail",
+			Problem: operate.ProblemPaused, Queue: "mail",
+		}, findings(t, url, 1)["queue mail"])
 	})
 }
 
@@ -118,10 +122,10 @@ func TestDoctorTellsWhatOfTheStoreIsUnsafe(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.Options{Args: []string{"--maxmemory-policy", "allkeys-lru"}})
 	found := findings(t, "redis://"+server.Addr, 1)
-	require.Equal(t, levelWarning, found["maxmemory-policy"].Level)
+	require.Equal(t, operate.LevelWarning, found["maxmemory-policy"].Level)
 	require.Equal(t, "set it to noeviction", found["maxmemory-policy"].Remedy)
-	require.Equal(t, levelWarning, found["appendonly"].Level)
-	require.Equal(t, levelOK, found["store"].Level)
+	require.Equal(t, operate.LevelWarning, found["appendonly"].Level)
+	require.Equal(t, operate.LevelOK, found["store"].Level)
 
 	server.Stop()
 	a := on(t, "redis://"+server.Addr, "doctor")

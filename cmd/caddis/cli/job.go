@@ -13,13 +13,14 @@ import (
 
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
 func (t *tool) jobCommand() *cobra.Command {
 	job := &cobra.Command{Use: "job", Short: "Show a job, and act on jobs"}
 	group(job)
 	job.AddCommand(t.jobShowCommand(), t.jobWhyCommand())
-	for _, a := range acts {
+	for _, a := range operate.Acts {
 		job.AddCommand(t.actCommand(a))
 	}
 	return job

@@ -9,6 +9,7 @@ import (
 	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
 // paint colours what is written to a terminal; the zero paint colours nothing.
@@ -64,10 +65,10 @@ var states = map[string]string{
 
 	statePaused: yellow,
 
-	string(levelOK):      green,
-	string(levelNote):    cyan,
-	string(levelWarning): yellow,
-	string(levelError):   red,
+	string(operate.LevelOK):      green,
+	string(operate.LevelNote):    cyan,
+	string(operate.LevelWarning): yellow,
+	string(operate.LevelError):   red,
 }
 
 // state colours a state, which may have more words behind it.

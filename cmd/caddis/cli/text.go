@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/caddis-go/caddis/operate"
 )
 
 // clean makes a text one line that a terminal shows as it is: what is stored of jobs is
@@ -70,32 +72,7 @@ func shorten(text string, letters int) string {
 }
 
 // ago tells how long an instant has passed, or how soon it comes.
-func ago(at, now time.Time) string {
-	switch d := now.Sub(at); {
-	case at.IsZero():
-		return ""
-	case d < 0:
-		return "in " + span(-d)
-	default:
-		return span(d) + " ago"
-	}
-}
-
-// span tells a time in the unit that fits.
-func span(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%dms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d < 2*day:
-		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%dd", d/day)
-}
+func ago(at, now time.Time) string { return operate.Ago(at, now) }
 
 // instant tells a time and how long ago that is.
 func instant(at, now time.Time) string {

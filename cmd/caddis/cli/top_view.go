@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/operate"
 )
 
 // View implements [tea.Model].
@@ -145,7 +146,7 @@ func (v *top) list() *listing {
 			q := &v.now.queues[i]
 			oldest := ""
 			if !q.OldestWaiting.IsZero() {
-				oldest = span(max(0, now.Sub(q.OldestWaiting)))
+				oldest = operate.Span(max(0, now.Sub(q.OldestWaiting)))
 			}
 			l.add(nil, q.Name, queueState(*q), count(q, backend.StateWaiting), oldest, count(q, backend.StateRunning),
 				figure(v.rate(q, func(q *backend.QueueInfo) int64 { return q.Completed })),

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
 // jobView is a job as it is printed in JSON: as it is stored, but for its token, and for
@@ -46,16 +47,16 @@ func (t *tool) view(job jobs.JobInfo, payload bool) jobView {
 		keep(&v.Payload, data, err)
 	}
 	if job.Result != nil {
-		data, err := jobs.ResultOf[anything](job)
-		keep(&v.Result, data.json, err)
+		data, err := operate.ResultJSON(job)
+		keep(&v.Result, data, err)
 	}
 	if job.Progress != nil {
-		data, err := jobs.ProgressOf[anything](job)
-		keep(&v.Progress, data.json, err)
+		data, err := operate.ProgressJSON(job)
+		keep(&v.Progress, data, err)
 	}
 	if job.Checkpoint != nil {
-		data, err := jobs.CheckpointOf[anything](job)
-		keep(&v.Checkpoint, data.json, err)
+		data, err := operate.CheckpointJSON(job)
+		keep(&v.Checkpoint, data, err)
 	}
 	v.PayloadError = strings.Join(wrong, "; ")
 	return v
@@ -64,9 +65,7 @@ func (t *tool) view(job jobs.JobInfo, payload bool) jobView {
 // argsOf reads the args of a job, by their type if the registry knows it, as JSON.
 func (t *tool) argsOf(job jobs.JobInfo) (json.RawMessage, error) {
 	if job.Codec == "" || job.Codec == jobs.JSON.Name() {
-		var data anything // what is stored, without a detour by a type that may lack a field
-		err := job.DecodeArgs(&data)
-		return data.json, err
+		return operate.PayloadJSON(job) // what is stored, without a detour by a type that may lack a field
 	}
 	if args, ok := t.registry.NewArgs(job.Kind); ok {
 		if err := job.DecodeArgs(args); err != nil {
@@ -74,17 +73,7 @@ func (t *tool) argsOf(job jobs.JobInfo) (json.RawMessage, error) {
 		}
 		return json.Marshal(args)
 	}
-	var data anything
-	err := job.DecodeArgs(&data)
-	return data.json, err
-}
-
-// anything takes what a codec decodes that goes by JSON.
-type anything struct{ json json.RawMessage }
-
-func (a *anything) UnmarshalJSON(data []byte) error {
-	a.json = append(a.json[:0], data...)
-	return nil
+	return operate.PayloadJSON(job)
 }
 
 // about says of a job in a few words what its state makes one ask.
@@ -123,10 +112,7 @@ func waitsFor(key string) string {
 }
 
 func lastFailure(job *backend.JobInfo) string {
-	if n := len(job.Failures); n > 0 {
-		return shorten(job.Failures[n-1].Error, 80)
-	}
-	return ""
+	return shorten(operate.LastError(job), 80)
 }
 
 // attempts tells how many of the attempts of a job were used.
