@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,9 +26,11 @@ import (
 	_ "github.com/caddis-go/caddis/backend/memory"
 	"github.com/caddis-go/caddis/backend/redis"
 	"github.com/caddis-go/caddis/backend/sqlite"
+	"github.com/caddis-go/caddis/dashboard"
 	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/jobs/encrypt"
 	"github.com/caddis-go/caddis/jobs/jobstest"
+	"github.com/caddis-go/caddis/operate"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -90,6 +94,68 @@ func lookAfter(ctx context.Context, client *jobs.Client) error {
 	retried, err := client.ForAll(ctx, "mail", backend.StateDead, client.Retry)
 	fmt.Println(retried, "retried")
 	return err
+}
+
+func findWrong(ctx context.Context, client *jobs.Client) error {
+	look, err := operate.Glance(ctx, client)
+	if err != nil {
+		return err
+	}
+	findings, err := operate.Work(ctx, client, look)
+	for _, f := range findings {
+		fmt.Println(f.Level, f.About, f.Text, f.Remedy)
+	}
+	return err
+}
+
+func mountDashboard(mux *http.ServeMux, server *http.Server, client *jobs.Client) error {
+	board, err := dashboard.New(client, dashboard.Config{Authorize: whoAsks})
+	if err != nil {
+		return err
+	}
+	mux.Handle("/jobs/", http.StripPrefix("/jobs", board))
+	server.RegisterOnShutdown(board.Close) // live pages would keep it waiting
+	return nil
+}
+
+// appUser is what the session of an application knows.
+type appUser struct {
+	Email  string
+	OnCall bool
+}
+
+func userOf(r *http.Request) (appUser, bool) {
+	email := r.Header.Get("Test-User")
+	return appUser{email, email == "ann@example.com"}, email != ""
+}
+
+func whoAsks(r *http.Request) (dashboard.Visitor, error) {
+	user, ok := userOf(r)
+	switch {
+	case !ok:
+		return dashboard.Visitor{}, dashboard.ErrUnknownVisitor
+	case user.OnCall:
+		return dashboard.Visitor{Name: user.Email, Role: dashboard.RoleOperate}, nil
+	}
+	return dashboard.Visitor{Name: user.Email, Role: dashboard.RoleView}, nil
+}
+
+func TestTheCodeOfTheDashboardWorks(t *testing.T) {
+	store, err := backend.Open("memory:")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	client, err := jobs.NewClient(store, jobs.ClientConfig{})
+	require.NoError(t, err)
+	require.NoError(t, findWrong(t.Context(), client))
+	mux, server := http.NewServeMux(), &http.Server{}
+	require.NoError(t, mountDashboard(mux, server, client))
+	for user, code := range map[string]int{"": 401, "vic@example.com": 200, "ann@example.com": 200} {
+		r, w := httptest.NewRequest(http.MethodGet, "/jobs/queues", nil), httptest.NewRecorder()
+		r.Header.Set("Test-User", user)
+		mux.ServeHTTP(w, r)
+		require.Equal(t, code, w.Code, user)
+	}
+	require.NoError(t, server.Close())
 }
 
 func stop(ctx context.Context, system *caddis.System) error {

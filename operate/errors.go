@@ -155,8 +155,12 @@ func groupOf(job *backend.JobInfo) groupKey {
 const maxCommon = 200
 
 // varying is what differs from job to job in errors that are the same: what is in quotes,
-// ids and numbers.
-var varying = regexp.MustCompile(`"[^"]*"|'[^']*'|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b0x[0-9a-fA-F]+\b|\b[0-9A-HJKMNP-TV-Z]{26}\b|\b[0-9a-f]{16,}\b|\d+`)
+// ids, addresses and numbers. Before them it finds codes, which are kept: a number of three
+// digits that stands where codes do.
+var varying = regexp.MustCompile(`(?:: |\b(?i:status|code|http|error) )\d{3}\b|"[^"]*"|'[^']*'|` +
+	`\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b0x[0-9a-fA-F]+\b|\b[0-9A-HJKMNP-TV-Z]{26}\b|\b[0-9a-f]{16,}\b|\d(?:[\d.:]*\d)?`)
+
+var code = regexp.MustCompile(`^(?:: |\pL+ )\d{3}$`)
 
 // common is the first line of an error without what varies.
 func common(text string) string {
@@ -164,13 +168,16 @@ func common(text string) string {
 	if len(line) > 4*maxCommon {
 		line = line[:4*maxCommon]
 	}
-	line = varying.ReplaceAllStringFunc(strings.TrimSpace(line), func(found string) string {
-		switch found[0] {
-		case '"', '\'':
+	const before = ": " // a code may come first
+	line = varying.ReplaceAllStringFunc(before+strings.TrimSpace(line), func(found string) string {
+		switch {
+		case found[0] == '"', found[0] == '\'':
 			return found[:1] + "…" + found[:1]
+		case code.MatchString(found):
+			return found
 		}
 		return "#"
-	})
+	})[len(before):]
 	if len(line) > maxCommon {
 		line = line[:maxCommon]
 	}
@@ -180,7 +187,11 @@ func common(text string) string {
 // frame is the place of a panic: the first line of its stack, without arguments, and the
 // file, without the folder that it was built in.
 func frame(stack string) string {
-	lines := strings.SplitN(strings.TrimSpace(stack), "\n", 3)
+	stack = strings.TrimSpace(stack)
+	if first, rest, found := strings.Cut(stack, "\n"); found && strings.HasPrefix(first, "goroutine ") {
+		stack = rest
+	}
+	lines := strings.SplitN(stack, "\n", 3)
 	if lines[0] == "" {
 		return ""
 	}

@@ -48,6 +48,10 @@ var badValues = map[string][]bad{
 	"concurrency":  {{"0", "give more than 0"}, {"2000000", "it goes from 1 to 1000000"}},
 	"for":          {{"0s", "give a positive time"}, {"soon", "it is no duration"}},
 	"every":        {{"1ms", "1ms is too often, give 200ms or more"}, {"often", "it is no duration"}},
+	"listen":       {{"8280", "it is no address; give one such as 127.0.0.1:8280"}, {"0.0.0.0:0", "others could reach it and do everything; give --users FILE"}},
+	"users":        {{"nowhere", "no such file"}},
+	"payloads":     {{"root", "there is no role"}},
+	"title":        {{strings.Repeat("x", 101), "at most 100 fit on a page"}},
 	"grace":        {{"0s", "give more than 0"}, {"25", "it is no duration"}},
 }
 
@@ -123,7 +127,7 @@ func TestWrongUseIsSaidWithWhatWouldBeRight(t *testing.T) {
 	newFleet(t, url)
 	for line, says := range map[string]string{
 		"quueues":                       `there is no command "caddis quueues"; did you mean "queues"?`,
-		"frobnicate":                    `there are completion, doctor, enqueue, events, job, jobs, queue, queues, schedule, schedules, top, worker, workers`,
+		"frobnicate":                    `there are completion, doctor, enqueue, events, job, jobs, queue, queues, schedule, schedules, top, ui, worker, workers`,
 		"queue paus mail":               `there is no command "caddis queue paus"; did you mean "pause"?`,
 		"jobs --sate dead":              "there is no flag --sate for caddis jobs; did you mean --state?",
 		"jobs -x":                       "there is no flag -x for caddis jobs; see caddis jobs --help",

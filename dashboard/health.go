@@ -1,0 +1,53 @@
+package dashboard
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
+)
+
+// health keeps what was found out about the store and the work, so that many who look at
+// it cost the store what one does.
+type health struct {
+	client *jobs.Client
+
+	mu             sync.Mutex
+	store, work    []operate.Finding
+	stored, worked time.Time
+}
+
+// How old findings may be that are shown.
+const (
+	storeAge = 30 * time.Second
+	workAge  = 2 * time.Second
+)
+
+// findings are those of now, the worst first.
+func (h *health) findings(ctx context.Context, look *operate.Look) ([]operate.Finding, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.store == nil || time.Since(h.stored) > storeAge {
+		h.store, _ = operate.Store(ctx, h.client, "the store")
+		h.stored = time.Now()
+	}
+	if h.work == nil || time.Since(h.worked) > workAge {
+		work, err := operate.Work(ctx, h.client, look)
+		if err != nil {
+			return nil, err
+		}
+		h.work, h.worked = work, time.Now()
+	}
+	all := append(append([]operate.Finding{}, h.store...), h.work...)
+	operate.WorstFirst(all)
+	return all, nil
+}
+
+// renew forgets what was found about the work, as an act may have put it right.
+func (h *health) renew() {
+	h.mu.Lock()
+	h.work = nil
+	h.mu.Unlock()
+}

@@ -1,0 +1,91 @@
+package dashboard
+
+import (
+	"crypto/rand"
+	"net/http"
+	"time"
+
+	"github.com/caddis-go/caddis/operate"
+)
+
+func newNoticeID() string { return rand.Text() }
+
+// actOnAll begins an act on all jobs that match, or counts them first.
+func (d *Dashboard) actOnAll(q *request) error {
+	act, err := d.actOf(q)
+	if err != nil {
+		return err
+	}
+	s, err := selectionOf(q.PostForm)
+	if err != nil {
+		return err
+	}
+	look, err := d.watch.glance(q.Context())
+	if err != nil {
+		return err
+	}
+	queues, err := s.queuesOf(look)
+	if err != nil {
+		return err
+	}
+	r := operate.Request{Act: act, State: s.State, Filter: s.Filter, DryRun: q.PostForm.Get("sure") != "yes", By: q.visitor.Name}
+	for i := range queues {
+		if queues[i].Counts[s.State] > 0 {
+			r.Queues = append(r.Queues, queues[i].Name)
+		}
+	}
+	if len(r.Queues) == 0 {
+		return d.back(q, "There is no such job any more.", true)
+	}
+	o, err := d.operations.Start(q.Context(), r)
+	if err != nil {
+		return err
+	}
+	d.audit(q, string(act)+" all", "queues", r.Queues, "state", r.State, "filter", r.Filter, "dry_run", r.DryRun, "operation", o.ID, "of", o.Of)
+	return redirect(q, "operation?id="+o.ID)
+}
+
+func (d *Dashboard) operationList(q *request) error {
+	return d.render(q, http.StatusOK, view{Name: "operations", Title: "Operations", Nav: "operations", Now: time.Now(), Every: 2, Body: d.operations.List()})
+}
+
+func (d *Dashboard) operation(q *request) error {
+	o, ok := d.operations.Get(q.URL.Query().Get("id"))
+	if !ok {
+		return failed(http.StatusNotFound, "there is no such operation; they are forgotten when the dashboard is started again")
+	}
+	body := struct {
+		operate.Operation
+		Took    time.Duration
+		Running bool
+		// Again is true if it was counted only, and can be done now.
+		Again bool
+		Words string
+	}{Operation: o, Took: o.Took(time.Now()).Round(100 * time.Millisecond), Running: o.Phase == operate.PhaseRunning, Words: actWords[o.Act]}
+	body.Again = o.DryRun && o.Phase == operate.PhaseDone && o.Applied > 0 && q.visitor.Role >= least(o.Act)
+	every := 0
+	if body.Running {
+		every = 1
+	}
+	return d.render(q, http.StatusOK, view{Name: "operation", Title: actWords[o.Act] + " all that match", Nav: "operations", Now: time.Now(), Every: every, Body: body})
+}
+
+// actWords are the acts as they are on buttons.
+var actWords = map[operate.Act]string{
+	operate.ActCancel: "Cancel", operate.ActRetry: "Retry", operate.ActRun: "Run now", operate.ActDelete: "Delete",
+}
+
+func (d *Dashboard) stopOperation(q *request) error {
+	id := q.PostForm.Get("id")
+	o, ok := d.operations.Get(id)
+	if !ok {
+		return failed(http.StatusNotFound, "there is no such operation")
+	}
+	stopped := d.operations.Stop(id)
+	d.audit(q, "stop operation", "operation", id, "of", o.By, "stopped", stopped)
+	text := "It had ended already."
+	if stopped {
+		text = "It stops after the jobs that it is at. What was done stays done."
+	}
+	return d.back(q, text, false)
+}

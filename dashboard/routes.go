@@ -1,0 +1,39 @@
+package dashboard
+
+// routes are all that is answered, by the name that follows the path of the dashboard.
+// There are no paths with parts in them: what a page is about is in its query, where an id
+// may have any letter.
+func (d *Dashboard) routes() map[string]route {
+	view := func(serve func(*request) error) route { return route{least: RoleView, serve: serve} }
+	act := func(least Role, serve func(*request) error) route {
+		return route{post: true, least: least, serve: serve}
+	}
+	return map[string]route{
+		"":           view(d.overview),
+		"queues":     view(d.queues),
+		"queue":      view(d.queue),
+		"jobs":       view(d.jobs),
+		"job":        view(d.job),
+		"find":       view(d.find),
+		"errors":     view(d.errorGroups),
+		"workers":    view(d.workers),
+		"worker":     view(d.worker),
+		"schedules":  view(d.schedules),
+		"operations": view(d.operationList),
+		"operation":  view(d.operation),
+		livePath:     view(d.live),
+		"style.css":  view(d.asset),
+		"live.js":    view(d.asset),
+		"icon.svg":   view(d.asset),
+
+		// Acts on jobs ask for more where they delete.
+		"act":             act(RoleOperate, d.actOnJobs),
+		"act-all":         act(RoleOperate, d.actOnAll),
+		"stop-operation":  act(RoleOperate, d.stopOperation),
+		"pause-queue":     act(RoleOperate, d.pauseQueue),
+		"resume-queue":    act(RoleOperate, d.resumeQueue),
+		"pause-schedule":  act(RoleOperate, d.pauseSchedule),
+		"resume-schedule": act(RoleOperate, d.resumeSchedule),
+		"run-schedule":    act(RoleOperate, d.runSchedule),
+	}
+}
