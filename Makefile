@@ -2,13 +2,14 @@
 # make lint    gofmt, vet, staticcheck, and vet for macOS and Windows
 # make bench   the Go benchmarks
 # make soak    ten minutes of random faults under load; SOAK=1h for longer
+# make browser real browser on the dashboard, on each store; pictures in dashboard/browser/pictures
 # make setup   only installs what the tests need
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Further flags for go test, such as TESTFLAGS='-v -run Storm'.
 TESTFLAGS =
 
-.PHONY: test lint bench setup soak
+.PHONY: test lint bench setup soak browser
 
 # The laboratory measures how long stops and recoveries take, so nothing else runs
 # beside it.
@@ -42,6 +43,9 @@ bench:
 
 setup:
 	@.ci/setup
+
+browser: setup
+	@dashboard/browser/run
 
 SOAK = 10m
 

@@ -47,6 +47,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("dashboard", flag.ContinueOnError)
 	listen := flags.String("listen", "localhost:8080", "where the server answers")
 	url := flags.String("store", "memory:", "the `URL` of the store")
+	grace := flags.Duration("grace", 20*time.Second, "how long a stop may take")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -59,14 +60,14 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, store, listener)
+	return serve(ctx, store, listener, *grace)
 }
 
 // serve runs worker, producer and server until ctx ends.
-func serve(ctx context.Context, store backend.Backend, listener net.Listener) error {
+func serve(ctx context.Context, store backend.Backend, listener net.Listener, grace time.Duration) error {
 	registry := jobs.NewRegistry()
 	handle(registry)
-	system, err := caddis.New(caddis.Config{Backend: store, Registry: registry, Concurrency: 8, Grace: 6 * time.Second})
+	system, err := caddis.New(caddis.Config{Backend: store, Registry: registry, Concurrency: 8, Grace: grace})
 	if err != nil {
 		return err
 	}

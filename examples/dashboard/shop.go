@@ -64,8 +64,8 @@ func confirm(ctx context.Context, job *jobs.Job[Confirm]) error {
 }
 
 func report(ctx context.Context, job *jobs.Job[Report]) error {
-	for done := range 20 {
-		if err := job.Progress(map[string]int{"done": done, "of": 20}); err != nil {
+	for done := range 30 {
+		if err := job.Progress(map[string]int{"done": done, "of": 30}); err != nil {
 			return err
 		}
 		if err := rest(ctx, 500*time.Millisecond); err != nil {

@@ -33,6 +33,11 @@ func digestFolder(ctx context.Context, o *options, screen *screen, tell func(*su
 		return err
 	}
 	client := system.Client()
+	board, err := serveUI(o.ui, client, screen)
+	if err != nil {
+		return err
+	}
+	defer board.close()
 	done, err := begin(ctx, client, c.queues)
 	if err != nil {
 		return err
@@ -66,6 +71,9 @@ func digestFolder(ctx context.Context, o *options, screen *screen, tell func(*su
 		runErr = nil // ctx ended before the start
 	}
 
+	if known != nil {
+		board.await(ctx)
+	}
 	left, cancel := context.WithTimeout(context.Background(), max(reportTime(o.grace), o.grace-report.StopTook))
 	defer cancel()
 	if known == nil {

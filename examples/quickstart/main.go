@@ -5,6 +5,8 @@
 //	go run ./examples/quickstart -dir /usr/share
 //	go run ./examples/quickstart -dir /usr/share -backend redis://localhost:6379 -json
 //
+//	go run ./examples/quickstart -ui localhost:8280    # and look at the jobs in a browser
+//
 // Symbolic links are not followed. A file that has vanished or cannot be read is
 // a failed job; the others go on.
 //
@@ -116,6 +118,7 @@ type options struct {
 	lease       time.Duration
 	json        bool
 	journal     string
+	ui          string
 }
 
 // parse reads the flags, and says on stderr what is wrong with them.
@@ -130,6 +133,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	flags.DurationVar(&o.lease, "lease", actors.DefaultLease, "after what time without a sign of life a job is given to another process")
 	flags.BoolVar(&o.json, "json", false, "end with one JSON object on stdout instead of a table")
 	flags.StringVar(&o.journal, "journal", "", "append a line per start and end of a job to this `file`")
+	flags.StringVar(&o.ui, "ui", "", "show the jobs in a browser, at this `address`, such as localhost:8280, until a signal comes")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}

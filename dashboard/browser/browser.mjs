@@ -1,0 +1,265 @@
+// Clicks through the dashboard of a shop: node browser.mjs PROGRAM STORE PICTURES.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const [program, store, pictures] = process.argv.slice(2);
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const name = store.split(":")[0];
+await mkdir(pictures, { recursive: true });
+
+// The shop, whose worker runs; it says where its dashboard is.
+const shop = spawn(program, ["-listen", "127.0.0.1:0", "-store", store], { stdio: ["ignore", "ignore", "pipe"] });
+let said = "";
+const base = await new Promise((found, failed) => {
+  shop.stderr.on("data", (data) => {
+    said += data;
+    const address = said.match(/http:\/\/[\d.]+:\d+\/jobs\//);
+    if (address) found(address[0]);
+  });
+  shop.on("exit", (code) => failed(new Error(`the shop ended by ${code}: ${said}`)));
+});
+const ended = new Promise((done) => shop.on("exit", done));
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: process.getuid?.() === 0 ? ["--no-sandbox"] : [],
+});
+const wrong = [];
+
+// open makes a page that notes what it must not do.
+async function open(options) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  page.on("request", (r) => {
+    if (!r.url().startsWith(base)) wrong.push(`a request to ${r.url()}`);
+  });
+  page.on("pageerror", (e) => wrong.push(`an error on ${page.url()}: ${e.message}`));
+  page.on("console", (m) => {
+    if (m.type() === "error" && !/status of (404|403|503)/.test(m.text())) wrong.push(`on ${page.url()}: ${m.text()}`);
+  });
+  await page.addInitScript(() => {
+    document.addEventListener("securitypolicyviolation", (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`));
+  });
+  return page;
+}
+
+// check looks at a page as axe does, and takes its picture.
+async function check(page, title) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
+  for (const v of violations) {
+    if (v.impact === "serious" || v.impact === "critical") {
+      wrong.push(`axe on ${title}: ${v.id}, ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 200)).slice(0, 3).join(" | ")}`);
+    }
+  }
+  const beyond = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  if (beyond > 0) wrong.push(`${title} is ${beyond} px too wide`);
+  await page.screenshot({ path: `${pictures}/${name}-${title}.png`, fullPage: true });
+}
+
+const go = (page, path) => page.goto(new URL(path, base).href);
+const notice = (page) => page.locator("main > .notice[role=status]").textContent();
+const step = (text) => console.log(`${name}: ${text}`);
+
+// until reloads nothing: it waits for what the page shows as it changes.
+const until = (page, selector, text) => page.locator(selector, { hasText: text }).first().waitFor();
+
+async function lookAround() {
+  for (const [look, options] of Object.entries({
+    light: { viewport: { width: 1280, height: 900 }, colorScheme: "light" },
+    dark: { viewport: { width: 1280, height: 900 }, colorScheme: "dark" },
+    phone: { viewport: { width: 390, height: 844 }, colorScheme: "light", hasTouch: true, isMobile: true },
+  })) {
+    const page = await open(options);
+    for (const [title, path] of Object.entries({
+      overview: ".", queues: "queues", queue: "queue?name=mail", "queue-paused": "queue?name=archive", waiting: "jobs", running: "jobs?state=running",
+      dead: "jobs?state=dead", completed: "jobs?state=completed", empty: "jobs?state=cancelled", errors: "errors", workers: "workers",
+      schedules: "schedules", operations: "operations", missing: "job?queue=mail&id=none",
+    })) {
+      await go(page, path);
+      await check(page, `${title}-${look}`);
+    }
+    await go(page, "jobs?state=dead&queue=pictures");
+    await page.locator("tbody a.id").first().click();
+    await page.locator("details summary", { hasText: "Stack" }).click();
+    await check(page, `job-dead-${look}`);
+    await go(page, "jobs?state=waiting&queue=newsletter");
+    await page.locator("tbody a.id").first().click();
+    await until(page, ".reasons", "no-worker");
+    await check(page, `job-waiting-${look}`);
+    await go(page, "workers");
+    await page.locator("tbody th a").first().click();
+    await page.locator("#held").waitFor();
+    await check(page, `worker-${look}`);
+    await page.context().close();
+  }
+}
+
+async function actOnJobs(page) {
+  await go(page, "jobs?state=dead&queue=pictures");
+  await page.locator("tbody a.id").first().click();
+  await page.getByRole("button", { name: "Retry" }).click();
+  assert.equal(await notice(page), "1 job was retried.");
+  await until(page, ".head .state", "dead"); // it runs, and fails again, under our eyes
+
+  await go(page, "jobs?state=scheduled&queue=newsletter");
+  await page.locator("tbody input[type=checkbox]").first().check();
+  await until(page, "[data-selected]", "1 selected");
+  await page.getByRole("button", { name: "Run now", exact: true }).click();
+  assert.equal(await notice(page), "1 job was made to run now.");
+
+  await go(page, "jobs?state=waiting&queue=newsletter");
+  await page.locator("[data-all]").check();
+  await page.locator("summary", { hasText: "Cancel…" }).click();
+  await check(page, "sheet");
+  await page.getByRole("button", { name: "Yes, cancel" }).click();
+  assert.match(await notice(page), /^\d+ jobs? (was|were) cancelled\.$/);
+
+  await go(page, "jobs?state=cancelled&queue=newsletter");
+  await page.locator("tbody a.id").first().click();
+  const id = await page.locator("h1 .name").textContent();
+  await page.locator("summary", { hasText: "Delete…" }).click();
+  await page.getByRole("button", { name: "Yes, delete" }).click();
+  assert.match(await page.locator("main").textContent(), /there is no job/);
+
+  await go(page, "jobs?state=running&queue=reports");
+  await page.locator("tbody a.id").first().click();
+  await until(page, ".reasons", "it runs on worker");
+  await page.locator("#find").fill(id);
+  await page.keyboard.press("Enter");
+  await until(page, "main", "no queue holds a job");
+}
+
+async function filter(page) {
+  await go(page, "jobs?state=dead");
+  await page.getByLabel("In the error").fill("NO SUCH USER");
+  await page.getByRole("button", { name: "Filter" }).click();
+  await page.waitForURL(/error=NO\+SUCH\+USER/);
+  for (const error of await page.locator(".errorcell").allTextContents()) assert.match(error, /no such user/);
+  await page.getByRole("link", { name: "Clear" }).click();
+  await page.getByLabel("Kind").fill("pictures.thumbnail");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/kind=pictures/);
+  assert.ok((await page.locator("tbody tr").count()) >= 1);
+}
+
+async function actOnAGroup(page) {
+  await go(page, "errors");
+  await until(page, "tbody", "no such user");
+  const row = page.locator("tbody tr", { hasText: "no such user" }).first();
+  await row.getByRole("button", { name: /^Retry/ }).click();
+  await until(page, ".state", "done");
+  await until(page, ".big", /jobs? match/);
+  await check(page, "operation-counted");
+  await page.getByRole("button", { name: /^Retry th/ }).click();
+  await until(page, ".big", /jobs? (was|were) retried/);
+  await check(page, "operation-done");
+  await page.getByRole("link", { name: "All operations" }).click();
+  assert.ok((await page.locator("tbody tr").count()) >= 2);
+
+  await go(page, "errors?state=scheduled");
+  await page.locator("main h1").waitFor();
+}
+
+async function actOnQueuesAndSchedules(page) {
+  await go(page, "queue?name=reports");
+  await page.getByLabel("For how long").selectOption("15m");
+  await page.getByRole("button", { name: "Pause", exact: true }).click();
+  assert.equal(await notice(page), "The queue reports is paused for 15m.");
+  await until(page, ".head .state", "paused");
+  await page.getByRole("button", { name: "Resume", exact: true }).click();
+  await until(page, ".head .state", "open");
+
+  await go(page, "schedules");
+  await page.getByRole("button", { name: "Pause: hourly-report" }).click();
+  assert.match(await notice(page), /rests/);
+  await page.getByRole("button", { name: "Run now: hourly-report" }).click();
+  assert.match(await notice(page), /The job schedule:hourly-report@.* was enqueued/);
+  await page.getByRole("button", { name: "Resume: hourly-report" }).click();
+  assert.match(await notice(page), /goes on/);
+}
+
+async function stayLive(page) {
+  await go(page, ".");
+  await until(page, "#live", "live");
+  const completed = () => page.locator(".figure.s-completed dd").textContent();
+  const before = await completed();
+  await page.waitForFunction((old) => document.querySelector(".figure.s-completed dd").textContent !== old, before);
+
+  await go(page, "jobs?state=dead"); // who selects is not disturbed
+  await page.locator("tbody input[type=checkbox]").first().check();
+  await until(page, "#live", "held");
+  assert.ok(await page.locator("tbody input[type=checkbox]").first().isChecked());
+}
+
+async function useTheKeyboard(page) {
+  await go(page, "queues");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter"); // skips to the content
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.closest("tbody") !== null), true);
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/queue\?name=/);
+}
+
+async function workWithoutScripts() {
+  const page = await open({ javaScriptEnabled: false });
+  await go(page, "jobs?state=dead&queue=mail");
+  await page.locator("tbody a.id").first().click();
+  await page.getByRole("button", { name: "Retry" }).click();
+  assert.equal(await notice(page), "1 job was retried.");
+  await page.context().close();
+}
+
+async function watchAStop(page) {
+  await go(page, "schedules");
+  await page.getByRole("button", { name: "Run now: monthly-report" }).click(); // it takes 15 s
+  await go(page, "jobs?state=running&queue=reports");
+  await until(page, "tbody", "reports.build");
+  await go(page, "workers");
+  await page.locator("tbody th a").first().click();
+  await until(page, "#live", "live");
+  shop.removeAllListeners("exit");
+  shop.on("exit", () => {});
+  shop.kill("SIGTERM");
+  await until(page, ".steps .now", "draining"); // a worker publishes its state every 5 s
+  await page.screenshot({ path: `${pictures}/${name}-stop.png` });
+}
+
+try {
+  const page = await open({ viewport: { width: 1280, height: 900 } });
+  await go(page, "jobs?state=dead&queue=mail");
+  await until(page, "tbody", "no such user"); // some jobs have failed for good
+  step("every page");
+  await lookAround();
+  step("acts on jobs");
+  await actOnJobs(page);
+  step("a filter");
+  await filter(page);
+  step("a group of errors");
+  await actOnAGroup(page);
+  step("queues and schedules");
+  await actOnQueuesAndSchedules(page);
+  step("live");
+  await stayLive(page);
+  step("by keyboard, and without scripts");
+  await useTheKeyboard(page);
+  await workWithoutScripts();
+  step("a stop");
+  await watchAStop(page);
+  assert.deepEqual(wrong, []);
+  step("all is well");
+} catch (error) {
+  console.error(error, [...new Set(wrong)], said.slice(-2000));
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+  shop.kill("SIGTERM");
+  const late = setTimeout(() => shop.kill("SIGKILL"), 15_000);
+  await Promise.race([ended, new Promise((done) => shop.exitCode !== null ? done() : shop.on("exit", done))]);
+  clearTimeout(late);
+}
