@@ -52,7 +52,7 @@ func TestAnActOnAllThatMatchIsCountedBeforeItIsDone(t *testing.T) {
 		}
 		s.enqueue(Welcome{}, jobs.ID("other"))
 		s.die("boom", "")
-		group := regexp.MustCompile(`name="group" value="([0-9a-f]+)"`).FindStringSubmatch(s.page("errors"))
+		group := regexp.MustCompile(`name="group" value="([0-9a-f]+)"`).FindStringSubmatch(s.summedUp("errors"))
 		require.NotNil(t, group)
 		require.Contains(t, s.text("jobs?state=dead&group="+group[1]), "Only those of one group of errors")
 

@@ -243,3 +243,13 @@ func (s *site) state(id string) backend.State {
 	require.NoError(s.t, err)
 	return job.State
 }
+
+// summedUp is a page of errors on which all jobs were looked at.
+func (s *site) summedUp(path string) (page string) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		page = s.page(path)
+		return strings.Contains(page, `data-every="5"`)
+	}, 20*time.Second, 10*time.Millisecond)
+	return page
+}

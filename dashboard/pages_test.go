@@ -41,6 +41,9 @@ func TestEachPageShowsWhatIsStored(t *testing.T) {
 			"job?queue=mail&id=scheduled-1": {"Why it does not run", "delayed", "it is due in", "Run now"},
 			"job?queue=mail&id=blocked-1":   {"unknown-kind", "there is none; deploy one"},
 		} {
+			if strings.HasPrefix(path, "errors") {
+				s.summedUp(path)
+			}
 			text := s.text(path)
 			for _, part := range says {
 				require.Contains(t, text, part, path)
