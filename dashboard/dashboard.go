@@ -76,7 +76,7 @@ func New(client *jobs.Client, config Config) (*Dashboard, error) {
 	d.door = newDoor(&d.config)
 	d.tokens = tokens{secret: config.Secret}
 	d.watch = newWatch(client, d.log, config.MaxStreams)
-	d.health = &health{client: client}
+	d.health = newHealth(client)
 	d.errors = newErrorScans(client, d.log, d.watch)
 	d.operations = operate.NewOperations(client, d.log, d.watch.change)
 	d.pages = d.routes()

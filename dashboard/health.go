@@ -2,7 +2,7 @@ package dashboard
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddis-go/caddis/jobs"
@@ -14,9 +14,17 @@ import (
 type health struct {
 	client *jobs.Client
 
-	mu             sync.Mutex
+	// looking is held by who uses what follows.
+	looking        chan struct{}
 	store, work    []operate.Finding
 	stored, worked time.Time
+
+	// old is set when the work has changed.
+	old atomic.Bool
+}
+
+func newHealth(client *jobs.Client) *health {
+	return &health{client: client, looking: make(chan struct{}, 1)}
 }
 
 // How old findings may be that are shown.
@@ -27,8 +35,15 @@ const (
 
 // findings are those of now, the worst first.
 func (h *health) findings(ctx context.Context, look *operate.Look) ([]operate.Finding, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	select {
+	case h.looking <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-h.looking }()
+	if h.old.Swap(false) {
+		h.work = nil
+	}
 	if h.store == nil || time.Since(h.stored) > storeAge {
 		h.store, _ = operate.Store(ctx, h.client, "the store")
 		h.stored = time.Now()
@@ -47,7 +62,5 @@ func (h *health) findings(ctx context.Context, look *operate.Look) ([]operate.Fi
 
 // renew forgets what was found about the work, as an act may have put it right.
 func (h *health) renew() {
-	h.mu.Lock()
-	h.work = nil
-	h.mu.Unlock()
+	h.old.Store(true)
 }

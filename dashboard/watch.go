@@ -116,13 +116,6 @@ func (w *watch) leave(s *stream) {
 	w.mu.Unlock()
 }
 
-// open is how many streams there are.
-func (w *watch) open() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.streams)
-}
-
 // take is what a stream is to be told.
 func (w *watch) take(s *stream) (changed, beat bool) {
 	w.mu.Lock()
