@@ -19,7 +19,7 @@ import (
 var functions = template.FuncMap{
 	"count": count[int64], "countInt": count[int], "countUint": count[uint64],
 	"when": when, "span": operate.Span, "to": address, "toJob": jobAddress, "shorten": shorten, "visible": visible,
-	"has": func(t time.Time) bool { return !t.IsZero() }, "sub": func(a, b time.Time) time.Duration { return a.Sub(b) },
+	"waitsFor": operate.WaitsFor, "has": func(t time.Time) bool { return !t.IsZero() }, "sub": func(a, b time.Time) time.Duration { return a.Sub(b) },
 	"first": func(names []string, n int) []string { return names[:min(n, len(names))] },
 	"more":  func(names []string, n int) int { return max(0, len(names)-n) },
 	"join":  func(names []string) string { return visible(strings.Join(names, ", ")) },

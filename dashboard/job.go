@@ -55,6 +55,7 @@ func (d *Dashboard) job(q *request) error {
 		Attempts_ []backend.Failure // the newest first
 		LastLine  string
 		Headers_  []string
+		Counts    []backend.LimitInfo
 		Live      bool
 	}{
 		JobInfo: &job.JobInfo, Why: why, Buttons: buttons(q.visitor.Role, job.State), Data: d.data(q, job),
@@ -66,6 +67,15 @@ func (d *Dashboard) job(q *request) error {
 		body.Headers_ = append(body.Headers_, name)
 	}
 	slices.Sort(body.Headers_)
+	for _, l := range job.Limits { // at most backend.MaxLimits
+		info, err := d.client.Limit(q.Context(), queue, l.Class, l.Key)
+		switch {
+		case err == nil:
+			body.Counts = append(body.Counts, info)
+		case !errors.Is(err, backend.ErrNotFound): // nobody counts against it any more
+			return err
+		}
+	}
 	every := 2
 	if job.State.Final() {
 		every = 15

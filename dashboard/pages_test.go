@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/dashboard"
 	"github.com/caddis-go/caddis/jobs"
 )
@@ -51,6 +52,22 @@ func TestEachPageShowsWhatIsStored(t *testing.T) {
 			require.Contains(t, text, "shop", path)
 			require.NotContains(t, s.page(path), "hunter2", path)
 		}
+	})
+}
+
+func TestAJobShowsItsLimitsAndWhatItWaitsFor(t *testing.T) {
+	onStores(t, dashboard.Config{}, func(t *testing.T, s *site) {
+		one := jobs.Limit("tenant", jobs.Slots(1), jobs.LimitBy(func(Welcome) string { return "acme" }))
+		s.enqueue(Welcome{}, jobs.ID("first"), one)
+		s.enqueue(Welcome{}, jobs.ID("second"), one)
+		s.lease()
+		reply, err := s.store.Lease(t.Context(), backend.LeaseRequest{Worker: "w-2", Token: "w-2.1", Queues: []string{"mail"}, Max: 1, Duration: time.Hour})
+		require.NoError(t, err)
+		require.Empty(t, reply.Leases)
+		require.Contains(t, s.text("jobs?state=blocked"), "room in the limit tenant for acme")
+		text := s.text("job?queue=mail&id=second")
+		require.Contains(t, text, "tenant acme 1 of 1 – 1")
+		require.Contains(t, text, "Why it does not run")
 	})
 }
 

@@ -139,7 +139,7 @@ func jobFields(v *jobView, now time.Time) []field {
 	fields := []field{
 		{"id", job.ID}, {"queue", job.Queue}, {"kind", job.Kind}, {"state", state},
 		{"scheduled for", instant(job.ScheduledFor, now)},
-		{"waits for", waitsFor(job.BlockedOn)},
+		{"waits for", operate.WaitsFor(job.BlockedOn)},
 		{"leased", lease},
 		{"priority", number(job.Priority)},
 		{"attempts", attempts(job)},

@@ -85,7 +85,7 @@ func about(job *backend.JobInfo, now time.Time) string {
 		}
 		return "due " + ago(job.ScheduledFor, now)
 	case backend.StateBlocked:
-		return "waits for " + waitsFor(job.BlockedOn)
+		return "waits for " + operate.WaitsFor(job.BlockedOn)
 	case backend.StateRunning:
 		if job.CancelRequested {
 			return "to be cancelled; by " + job.LeasedBy
@@ -95,20 +95,6 @@ func about(job *backend.JobInfo, now time.Time) string {
 		return "finished " + ago(job.FinishedAt, now)
 	}
 	return lastFailure(job)
-}
-
-// waitsFor tells the key that a blocked job waits for.
-func waitsFor(key string) string {
-	if kind, ok := jobs.KindOfBlockKey(key); ok {
-		return fmt.Sprintf("a worker that knows the kind %s", kind)
-	}
-	if class, instance, ok := backend.PairOf(key); ok {
-		if instance == "" {
-			return "room in the limit " + class
-		}
-		return fmt.Sprintf("room in the limit %s for %s", class, instance)
-	}
-	return key
 }
 
 func lastFailure(job *backend.JobInfo) string {
