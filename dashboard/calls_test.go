@@ -103,7 +103,7 @@ func pagesCost(t *testing.T) {
 		"queue?name=mail":                 "1 Check, 11 Job, 2 Jobs, 1 Queues, 3 Schedules, 1 Workers",
 		"jobs":                            "1 Jobs, " + look,
 		"jobs?state=dead":                 "1 Jobs, " + look,
-		"jobs?kind=none":                  "5 Jobs, " + look,
+		"jobs?kind=none":                  "2 Jobs, " + look,
 		"job?queue=mail&id=waiting-1":     "2 Job, 1 Jobs, 1 Queue, 1 Schedules, 1 Workers",
 		"errors":                          "1 Jobs, " + look,
 		"workers":                         look,

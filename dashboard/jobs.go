@@ -17,7 +17,7 @@ const (
 	// pageJobs is how many jobs a page lists, scanJobs how many are looked at for them
 	// where there is a filter.
 	pageJobs = 50
-	scanJobs = 5000
+	scanJobs = 2000
 )
 
 // selection is which jobs a list shows, as it is in its address and in its forms.
