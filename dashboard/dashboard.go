@@ -266,7 +266,8 @@ func statusOf(err error) int {
 		return http.StatusConflict
 	case errors.Is(err, operate.ErrBusy):
 		return http.StatusTooManyRequests
-	case errors.Is(err, backend.ErrUnavailable), errors.Is(err, backend.ErrClosed), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, backend.ErrUnavailable), errors.Is(err, backend.ErrClosed), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, context.Canceled): // then nobody reads it
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError

@@ -45,8 +45,11 @@ func (h *health) findings(ctx context.Context, look *operate.Look) ([]operate.Fi
 		h.work = nil
 	}
 	if h.store == nil || time.Since(h.stored) > storeAge {
-		h.store, _ = operate.Store(ctx, h.client, "the store")
-		h.stored = time.Now()
+		store, _ := operate.Store(ctx, h.client, "the store")
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // what was found is that somebody has gone
+		}
+		h.store, h.stored = store, time.Now()
 	}
 	if h.work == nil || time.Since(h.worked) > workAge {
 		work, err := operate.Work(ctx, h.client, look)

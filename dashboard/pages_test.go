@@ -1,7 +1,9 @@
 package dashboard_test
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -192,4 +194,30 @@ func TestAStoreThatIsAwayIsSaid(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, w.Code)
 	require.Contains(t, w.Body.String(), "closed")
 	require.Contains(t, w.Body.String(), `data-every="3"`, "it is tried again")
+}
+
+// left is a store that is being checked when whoever asked goes away.
+type left struct {
+	backend.Backend
+	leave context.CancelFunc
+}
+
+func (l *left) Check(ctx context.Context) ([]backend.Warning, error) {
+	if l.leave == nil {
+		return l.Backend.Check(ctx)
+	}
+	l.leave()
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestAVisitorWhoLeavesIsNoFaultOfTheStore(t *testing.T) {
+	t.Parallel()
+	store := &left{Backend: newSite(t, "memory:", dashboard.Config{}).store}
+	s := onStore(t, store, dashboard.Config{})
+	ctx, leave := context.WithCancel(t.Context())
+	store.leave = leave
+	s.do(httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx))
+	store.leave = nil
+	require.Contains(t, s.text(""), "the store can be used")
 }
