@@ -111,7 +111,7 @@ func (f *findings) latency(ctx context.Context, client *jobs.Client) {
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
-	median, worst := took[len(took)/2].Round(time.Microsecond), took[len(took)-1].Round(time.Microsecond)
+	median, worst := max(time.Microsecond, took[len(took)/2].Round(time.Microsecond)), took[len(took)-1].Round(time.Microsecond)
 	finding := Finding{Level: LevelOK, About: "latency"}
 	if median > slow {
 		finding.Level, finding.Remedy = LevelNote, "run producers and workers near the store"
