@@ -65,14 +65,20 @@ func (p *player) lease() {
 	require.NoError(p, err)
 	w.asked, w.given = request, nil
 	for i, l := range reply.Leases {
-		next := p.model.next(request.Unblock)
-		at := slices.IndexFunc(next, func(e *entry) bool { return e.job.ID == l.Job.ID })
+		next, at := p.nextIs(request.Unblock, l.Job.ID)
+		if at < 0 { // one that is parked may have gone on to another limit before, with the slot of its first
+			p.followAll()
+			next, at = p.nextIs(request.Unblock, l.Job.ID)
+		}
 		require.GreaterOrEqual(p, at, 0, "lease %d of %v: %q is not next", i, leased(reply.Leases), l.Job.ID)
 		p.model.lease(next[at], w.id, request.Token)
 		w.given = append(w.given, l.Job.ID)
 		w.granted = append(w.granted, backend.Held{Queue: p.queue, ID: l.Job.ID, Token: request.Token})
 	}
 	if len(reply.Leases) < request.Max {
+		if len(p.model.next(request.Unblock)) > 0 {
+			p.followAll()
+		}
 		require.Empty(p, p.model.next(request.Unblock), "fewer leases than asked for, while jobs wait")
 	}
 	p.park(len(reply.Leases) < request.Max)

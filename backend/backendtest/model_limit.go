@@ -232,6 +232,27 @@ func (p *player) follow(e *entry) {
 	e.kept = e.kept || e.parkedAt > 0 && e.job.Limits[0].Hold == backend.SlotUntilFinished
 }
 
+// followAll follows all that are parked in the store as well.
+func (p *player) followAll() {
+	for _, e := range p.model.jobs {
+		if !e.parked() {
+			continue
+		}
+		info, err := p.store.Job(p.ctx, p.queue, e.job.ID)
+		require.NoError(p, err)
+		if info.State == backend.StateBlocked {
+			p.follow(e)
+		}
+	}
+}
+
+// nextIs returns the jobs of which any may be the next to be leased, and which of them one is;
+// -1 if it is none.
+func (p *player) nextIs(unblock []string, id string) (next []*entry, at int) {
+	next = p.model.next(unblock)
+	return next, slices.IndexFunc(next, func(e *entry) bool { return e.job.ID == id })
+}
+
 // nextParked returns the parked jobs of which any may be the next to be leased.
 func (m *model) nextParked() []*entry {
 	var first []*entry
