@@ -15,8 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caddis-go/caddis/internal/series"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/jobs/internal/series"
 )
 
 // DefaultMaxPairs is how many pairs of a queue and a kind have series of their own; Other

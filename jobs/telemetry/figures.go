@@ -8,8 +8,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 
-	"github.com/caddis-go/caddis/internal/series"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/jobs/internal/series"
 )
 
 // figures are the instruments.

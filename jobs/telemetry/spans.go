@@ -12,8 +12,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caddis-go/caddis/backend"
-	"github.com/caddis-go/caddis/internal/series"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/jobs/internal/series"
 )
 
 // Enqueue is a [jobs.EnqueueMiddleware]: a span around each enqueue, of one job or of
