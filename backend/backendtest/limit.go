@@ -640,6 +640,7 @@ var limitTests = []test{
 		require.ErrorIs(k, k.SetLimit(k.ctx, "q", "", nil), backend.ErrRejected)
 		_, err := k.Limit(k.ctx, backend.LimitQuery{Queue: "q", Class: "unheard-of"})
 		require.ErrorIs(k, err, backend.ErrNotFound)
+		require.NotErrorIs(k, err, backend.ErrUnavailable)
 		w := k.worker("w")
 		k.enqueueAll("a")
 		lease := w.leaseOne("a")

@@ -33,7 +33,7 @@ func classify(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &known), errors.Is(err, backend.ErrUnavailable), errors.Is(err, backend.ErrRejected),
+	case errors.As(err, &known), errors.Is(err, backend.ErrUnavailable), errors.Is(err, backend.ErrRejected), errors.Is(err, backend.ErrNotFound),
 		errors.Is(err, backend.ErrClosed), errors.Is(err, backend.ErrFull):
 		return err
 	}

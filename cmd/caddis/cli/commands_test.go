@@ -306,6 +306,38 @@ caddis: job: job "cancelled-1" in queue "mail": not found
 	{"job show cancelled-1", 3, "", `
 caddis: no queue holds a job "cancelled-1": not found; a completed one is forgotten at once unless it has a retention
 `},
+	{"limit show mail api", 3, "", `
+caddis: limit: queue "mail": class "api": not found
+`},
+	{"limit set mail api --slots 3 --rate 100 --per 1m --burst 5", 0, `
+queue  mail
+limit  api
+rule  3 at a time, 100 per 1m0s, 5 at once
+set  for the whole fleet; the programs say no limit
+slots taken  0
+parked  0
+`, ""},
+	{"limit show mail api acme -o jsonl", 0, `
+{"queue":"mail","class":"api","key":"acme","rule":{"slots":3,"rate":100,"per":60000000000,"burst":5},"code":{},"fleet":{"slots":3,"rate":100,"per":60000000000,"burst":5},"held":0,"parked":0,"now":"INSTANT"}
+`, ""},
+	{"limit reset mail api", 0, `
+queue  mail
+limit  api
+rule  no limit
+slots taken  0
+parked  0
+`, ""},
+	{"limit set mial api --slots 3", 3, "", `
+caddis: there is no queue "mial": not found; did you mean "mail"?
+`},
+	{"limit set mail api", 2, "", `
+caddis: nothing is set; give --slots, --rate or both, or undo what was set with caddis limit reset
+see caddis limit set --help
+`},
+	{"limit show mail", 2, "", `
+caddis: caddis limit show needs a queue, the name of a limit, and its key if it has keys
+see caddis limit show --help
+`},
 	{"top", 2, "", `
 caddis: top needs a terminal; scripts take caddis queues -o jsonl
 see caddis top --help

@@ -47,6 +47,10 @@ var badValues = map[string][]bad{
 	"header":       {{"trace", "write it as key=value"}, {"=x", "give a key that is not empty"}},
 	"concurrency":  {{"0", "give more than 0"}, {"2000000", "it goes from 1 to 1000000"}},
 	"for":          {{"0s", "give a positive time"}, {"soon", "it is no duration"}},
+	"slots":        {{"-1", "--slots=-1: give a number from 1"}, {"few", "it is no whole number"}},
+	"rate":         {{"-1", "--rate=-1: give a number from 1"}, {"often", "it is no whole number"}},
+	"per":          {{"often", "it is no duration"}},
+	"burst":        {{"-1", "--burst=-1: give a number from 1"}, {"all", "it is no whole number"}},
 	"every":        {{"1ms", "1ms is too often, give 200ms or more"}, {"often", "it is no duration"}},
 	"listen":       {{"8280", "it is no address; give one such as 127.0.0.1:8280"}, {"0.0.0.0:0", "others could reach it and do everything; give --users FILE"}},
 	"users":        {{"nowhere", "no such file"}},
@@ -64,6 +68,7 @@ var otherwise = map[string][]bad{
 // rightUse has arguments with which a command is used rightly, where it needs some.
 var rightUse = map[string]string{
 	"caddis queue show": "mail", "caddis queue pause": "mail", "caddis queue resume": "mail",
+	"caddis limit show": "mail api", "caddis limit set": "mail api --slots 3 --rate 5", "caddis limit reset": "mail api",
 	"caddis job show":   "waiting-1",
 	"caddis job why":    "waiting-1",
 	"caddis job cancel": "--all --queue mail --state waiting --dry-run",
@@ -127,7 +132,7 @@ func TestWrongUseIsSaidWithWhatWouldBeRight(t *testing.T) {
 	newFleet(t, url)
 	for line, says := range map[string]string{
 		"quueues":                       `there is no command "caddis quueues"; did you mean "queues"?`,
-		"frobnicate":                    `there are completion, doctor, enqueue, events, job, jobs, queue, queues, schedule, schedules, top, ui, worker, workers`,
+		"frobnicate":                    `there are completion, doctor, enqueue, events, job, jobs, limit, queue, queues, schedule, schedules, top, ui, worker, workers`,
 		"queue paus mail":               `there is no command "caddis queue paus"; did you mean "pause"?`,
 		"jobs --sate dead":              "there is no flag --sate for caddis jobs; did you mean --state?",
 		"jobs -x":                       "there is no flag -x for caddis jobs; see caddis jobs --help",
