@@ -118,16 +118,6 @@ const (
 	maxRecordEvents     = backend.MaxRecordEvents / 2
 )
 
-func (r Recording) check() error {
-	switch {
-	case r.Every < 100*time.Millisecond || r.Every > time.Minute:
-		return fmt.Errorf("Every is %v: it goes from 100ms to 1m0s", r.Every)
-	case r.Events > maxRecordEvents:
-		return fmt.Errorf("Events is %d: it goes up to %d, and a negative number means none", r.Events, maxRecordEvents)
-	}
-	return nil
-}
-
 // Fill returns the config with its defaults, or an error that lists everything
 // that is wrong with it.
 func (c Config) Fill() (Config, error) {
@@ -199,8 +189,11 @@ func (c Config) Fill() (Config, error) {
 			reject("%s is %v: it cannot be negative", d.name, d.d)
 		}
 	}
-	if err := c.Record.check(); err != nil {
-		reject("Record: %w", err)
+	switch r := c.Record; {
+	case r.Every < 100*time.Millisecond || r.Every > time.Minute:
+		reject("Record: Every is %v: it goes from 100ms to 1m0s", r.Every)
+	case r.Events > maxRecordEvents:
+		reject("Record: Events is %d: it goes up to %d, and a negative number means none", r.Events, maxRecordEvents)
 	}
 	if c.CancelTime > c.Grace-max(0, c.HandBackTime) && c.Grace > 0 {
 		reject("CancelTime (%v) and HandBackTime (%v) are parts of Grace (%v) and together longer", c.CancelTime, c.HandBackTime, c.Grace)

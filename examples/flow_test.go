@@ -117,6 +117,27 @@ func figures(ctx context.Context, client *jobs.Client) error {
 	return nil
 }
 
+func TestTheCodeAboutFiguresAndTheJournalWorks(t *testing.T) {
+	t.Parallel()
+	config := caddis.Config{Registry: newRegistry(&welcomer{welcomed: make(chan int64, 1)}), Queues: []string{"mail"}}
+	system, err := caddis.New(config)
+	require.NoError(t, err)
+	_, err = system.Client().Enqueue(t.Context(), Welcome{UserID: 7}, jobs.Queue("mail"))
+	require.NoError(t, err)
+	require.NoError(t, system.Start(t.Context()))
+	require.Eventually(t, func() bool { return system.Status().Counts.Completed == 1 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { // they are brought to the store every two seconds
+		page, err := system.Client().Events(t.Context(), backend.EventsQuery{Queue: "mail", Last: 20})
+		return err == nil && len(page.Events) > 0
+	}, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, figures(t.Context(), system.Client()))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	followJournal(ctx, system.Client())
+	require.Error(t, ctx.Err(), "it follows until it is told to end")
+	require.NoError(t, stop(t.Context(), system))
+}
+
 var errHolidays = errors.New("nobody reads mail now")
 
 func vetoMail(holidays func() bool) *jobs.Registry {
