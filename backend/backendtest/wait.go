@@ -111,7 +111,16 @@ func (w *waiter) requireJob(ended <-chan answer, id, why string) backend.Lease {
 }
 
 // settleDown gives a Lease that was just started the time to get in line.
-func settleDown() { time.Sleep(50 * time.Millisecond) }
+func settleDown() {
+	const enough = 100 * time.Millisecond
+	for range 20 {
+		began := time.Now()
+		time.Sleep(enough)
+		if time.Since(began) < enough+enough/4 { // else the machine stood still, and so may those who are to wait
+			return
+		}
+	}
+}
 
 // quietly is a waiter that has used up the wake-ups of before. No job may be there.
 func (k *kit) quietly() *waiter {
