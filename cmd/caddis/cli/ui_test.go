@@ -25,7 +25,11 @@ func startUI(t *testing.T, p *process) string {
 	p.Stdout = w
 	require.NoError(t, p.Start())
 	line, err := bufio.NewReader(r).ReadString('\n')
-	require.NoError(t, err, p.err.String())
+	if err != nil { // what it said is written to until it has ended
+		_ = r.Close()
+		_ = p.Wait()
+		require.NoError(t, err, p.err.String())
+	}
 	return strings.TrimSpace(line)
 }
 
