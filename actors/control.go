@@ -16,10 +16,12 @@ import (
 // control is what the worker was told by way of the store. It outlives the keeper, so that
 // no order is heeded twice.
 type control struct {
-	// due is set if the orders are to be read.
+	// due is set if the orders are to be read: they have changed, or nobody has looked
+	// for ordersAge, as a command may be missed.
 	due bool
-	// read is set once they were read.
+	// read is set once they were read, at seen for the last time.
 	read bool
+	seen time.Time
 	// heeded has the numbers of the orders that were carried out.
 	heeded map[jobs.OrderVerb]uint64
 	// fault is the last reason why they could not be understood.
@@ -34,6 +36,9 @@ type ordersRead struct {
 }
 
 func (*ordersRead) IgnoreDeadLetterLogging() {}
+
+// ordersAge is after what time orders are read again of which nothing was heard.
+const ordersAge = time.Minute
 
 // stateDelay is after what time the new state of a worker is published.
 const stateDelay = 50 * time.Millisecond
@@ -58,6 +63,11 @@ func (o *control) heed(orders *jobs.Orders, worker string) (todo map[jobs.OrderV
 	return todo
 }
 
+// remind has the orders read if they have not been for long.
+func (o *control) remind() {
+	o.due = o.due || time.Since(o.seen) >= ordersAge
+}
+
 // readOrders asks the store what the worker is to do.
 func (k *keeper) readOrders(c actor.Context) {
 	self := c.Self()
@@ -79,8 +89,10 @@ func (k *keeper) readOrders(c actor.Context) {
 // ordersRead carries out what is new. After a failure the next beat asks again.
 func (k *keeper) ordersRead(c actor.Context, m *ordersRead) {
 	if m.err != nil {
+		k.control.seen = time.Time{}
 		return
 	}
+	k.control.seen = time.Now()
 	if m.fault != nil {
 		if text := m.fault.Error(); text != k.control.fault {
 			k.control.fault = text

@@ -224,6 +224,10 @@ func (f *faulty) SignOff(ctx context.Context, worker string, queues []string) er
 	return f.do(ctx, "sign off", func() error { return f.Backend.SignOff(ctx, worker, queues) })
 }
 
+func (f *faulty) Memo(ctx context.Context, name, key string) (backend.Memo, error) {
+	return ask(ctx, f, "memo", func() (backend.Memo, error) { return f.Backend.Memo(ctx, name, key) })
+}
+
 func (f *faulty) Listen(ctx context.Context, deliver func(backend.Command)) error {
 	return f.do(ctx, "listen", func() error { return f.Backend.Listen(ctx, deliver) })
 }

@@ -20,7 +20,7 @@ func (r *rig) idleFor(d time.Duration) map[string]int {
 	r.faulty.forget()
 	pause(d)
 	calls := map[string]int{}
-	for _, verb := range []string{"lease", "wait", "waiter", "settle", "renew", "sweep", "announce", "listen"} {
+	for _, verb := range []string{"lease", "wait", "waiter", "settle", "renew", "sweep", "announce", "listen", "memo"} {
 		calls[verb] = r.faulty.count(verb)
 	}
 	return calls
@@ -35,6 +35,7 @@ func TestAnIdleWorkerMakesOneCallEveryFiveSecondsApartFromHeartbeats(t *testing.
 		require.LessOrEqual(t, calls["wait"], 720)
 		require.LessOrEqual(t, calls["sweep"], 720)
 		require.LessOrEqual(t, calls["announce"], 720)
+		require.LessOrEqual(t, calls["memo"], 60, "orders are read each minute")
 		require.Zero(t, calls["renew"])
 		require.Zero(t, calls["settle"])
 		require.Zero(t, calls["waiter"])

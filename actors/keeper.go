@@ -171,7 +171,8 @@ func (k *keeper) beat(c actor.Context) {
 	k.life.keeperPulse.Store(time.Now().UnixNano())
 	k.timer = k.post.after(k.config.Lease/3, c.Self(), &beat{})
 	k.leases.replace(k.ledger.renewable())
-	k.house.due, k.control.due = true, true
+	k.house.due = true
+	k.control.remind()
 	k.gatherProgress()
 	c.Send(k.fetcher, &blockedKeys{}) // its pulse
 }

@@ -186,6 +186,25 @@ func TestLessonACancelFromOutsideEndsARunningJobAtOnceAndForGood(t *testing.T) {
 	})
 }
 
+func TestAnOrderThatWasNotHeardTakesEffectWithinAMinute(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newStore(t)
+		r.faulty.on(hangs, "listen")
+		r.start(polite)
+		pause(5 * time.Minute)
+		require.NoError(t, r.client.QuietWorkers(t.Context()))
+		r.faulty.on(down, "memo")
+		pause(2 * time.Minute)
+		require.Equal(t, actors.StateRunning, r.worker.Status().State)
+		r.faulty.on(nil, "memo")
+		pause(10 * time.Second)
+		require.Equal(t, actors.StateQuiet, r.worker.Status().State, "after a failure the next beat asks")
+		require.NoError(t, r.client.ResumeWorkers(t.Context()))
+		pause(time.Minute + 10*time.Second)
+		require.Equal(t, actors.StateRunning, r.worker.Status().State)
+	})
+}
+
 func TestACancelThatWasNotHeardTakesEffectAtTheNextRenewal(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newStore(t)

@@ -240,9 +240,14 @@ func (b *Backend) listen(ctx context.Context, deliver func(backend.Command), ok 
 		}
 		idle = 0
 		ok()
-		if m, is := message.(*goredis.Message); is {
-			parts := strings.SplitN(m.Payload, "\n", 3)
-			if len(parts) == 3 && ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		switch m := message.(type) {
+		case *goredis.Subscription:
+			deliver(backend.Command{Verb: backend.CommandControl})
+		case *goredis.Message:
+			if parts := strings.SplitN(m.Payload, "\n", 3); len(parts) == 3 {
 				deliver(backend.Command{Verb: parts[0], Queue: parts[1], ID: parts[2]})
 			}
 		}

@@ -283,12 +283,20 @@ func TestWhoWaitsIsToldThatItsConnectionFellSilent(t *testing.T) {
 					_, err := waiter.Lease(ctx, request, time.Hour)
 					told <- err
 				}()
-				var commands atomic.Int64
-				go func() { _ = store.Listen(ctx, func(backend.Command) { commands.Add(1) }) }()
+				var cancels, orders atomic.Int64
+				go func() { _ = store.Listen(ctx, func(c backend.Command) {
+					switch c.Verb {
+					case backend.CommandCancel:
+						cancels.Add(1)
+					case backend.CommandControl:
+						orders.Add(1)
+					}
+				}) }()
 				require.NoError(t, ask(store))
 				require.Eventually(t, func() bool { open, _ := s.list(); return len(open) >= 3 }, patience, time.Millisecond)
 				<-time.After(100 * time.Millisecond)
 
+				heard := orders.Load()
 				s.set(false, false)
 				start := begin()
 				require.ErrorIs(t, ask(store), backend.ErrUnavailable)
@@ -302,8 +310,9 @@ func TestWhoWaitsIsToldThatItsConnectionFellSilent(t *testing.T) {
 				require.Len(t, reply.Leases, 1)
 				require.Eventually(t, func() bool {
 					_, err := store.Cancel(ctx, "mail", []string{reply.Leases[0].Job.ID})
-					return err == nil && commands.Load() > 0
+					return err == nil && cancels.Load() > 0
 				}, patience, 20*time.Millisecond, "commands are heard again")
+				require.Greater(t, orders.Load(), heard, "what workers are told may have changed meanwhile")
 			})
 		})
 	}

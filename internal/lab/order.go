@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -12,7 +13,8 @@ import (
 )
 
 // order enqueues jobs of some milliseconds, one after the other, until its process is
-// killed. It notes each before it is enqueued, and again when it has the receipt.
+// killed. It notes each before it is enqueued, and again when it has the receipt. While the
+// store is unavailable (the machine's disk stands still) it tries again with the same id.
 func order(s Settings) error {
 	journal, err := OpenJournal(s.Orders)
 	if err != nil {
@@ -31,7 +33,12 @@ func order(s Settings) error {
 		if err := journal.Write("ordered", id); err != nil {
 			return err
 		}
-		if _, err := client.Enqueue(context.Background(), Task{Milliseconds: 1 + n%10}, jobs.ID(id)); err != nil {
+		_, err := client.Enqueue(context.Background(), Task{Milliseconds: 1 + n%10}, jobs.ID(id))
+		if errors.Is(err, backend.ErrUnavailable) {
+			n--
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		if err := journal.Write("accepted", id); err != nil {
@@ -45,9 +52,12 @@ func (b *Books) Copy(orders Ledger) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id, entries := range orders {
-		o := &Order{Tries: 1, First: entries[0].At, Last: entries[0].At}
+		o := &Order{First: entries[0].At}
 		for _, e := range entries {
-			if e.Event == "accepted" {
+			switch e.Event {
+			case "ordered":
+				o.Tries, o.Last = o.Tries+1, e.At
+			case "accepted":
 				o.Accepted = e.At
 			}
 		}

@@ -123,6 +123,9 @@ func workerMain(text string) int {
 		return 1
 	}
 	report, err := work(s, logger)
+	for report == nil && errors.Is(err, backend.ErrUnavailable) {
+		report, err = work(s, logger) // as what runs workers starts them again
+	}
 	if err != nil {
 		logger.Error("worker", "error", err)
 		return 1
