@@ -220,7 +220,8 @@ func encrypted(secret []byte) error {
 }
 
 type Reindex struct {
-	Document string `json:"document"`
+	Document string `json:"document" caddis:"unique"`
+	Version  int    `json:"version"`
 }
 
 func (Reindex) Kind() string { return "reindex" }

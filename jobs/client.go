@@ -159,9 +159,7 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 	}
 	job.Kind = name
 	k := c.registry.kind(name)
-	var unique *uniqueness
 	if k != nil {
-		unique = k.options.unique
 		job.Queue, job.Priority = k.queue(), k.options.job.Priority
 	}
 	for i, o := range options {
@@ -171,9 +169,6 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 		if err := o.applyToJob(job); err != nil {
 			return err
 		}
-		if u, ok := o.(uniqueOption); ok {
-			unique = u.uniqueness
-		}
 	}
 	if job.Queue == "" {
 		if !c.registry.empty() {
@@ -181,11 +176,14 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 		}
 		job.Queue = DefaultQueue
 	}
+	unique := k.uniqueness(options)
 	if unique != nil {
-		job.Unique = unique.Unique
-		if job.Unique.Key, err = unique.key(job, args, now); err != nil {
+		digest, err := unique.digest(&job.Job, args)
+		if err != nil {
 			return err
 		}
+		job.Unique = unique.Unique
+		job.Unique.Key = keyAt(digest, unique.period, now)
 	}
 	if job.Limits, err = c.limits(k, options, args); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 )
 
 type Reindex struct {
-	Document string `json:"document"`
+	Document string `json:"document" caddis:"unique"`
 	Version  int    `json:"version"`
 }
 
@@ -26,8 +26,7 @@ func ExampleUnique() {
 	defer store.Close()
 	registry := jobs.NewRegistry()
 	jobs.Declare[Welcome](registry, jobs.Unique())
-	jobs.Declare[Reindex](registry, jobs.Unique(
-		jobs.By(func(r Reindex) any { return r.Document }), jobs.UntilStarted(), jobs.Replace()))
+	jobs.Declare[Reindex](registry, jobs.Unique(jobs.UntilStarted(), jobs.Replace()))
 	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: registry})
 	if err != nil {
 		panic(err)

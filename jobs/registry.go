@@ -140,6 +140,9 @@ func (r *Registry) add(op string, k *kind, options []KindOption) {
 			panic(fmt.Sprintf("jobs: %s of kind %q: %v", op, k.name, err))
 		}
 	}
+	if err := taggingOf(reflect.TypeOf(k.newArgs())).err; err != nil {
+		panic(fmt.Sprintf("jobs: %s of kind %q: %v", op, k.name, err))
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.frozen.Load() {

@@ -141,6 +141,16 @@ type template struct {
 	Tags        []string          `json:"tags,omitempty"`
 	Headers     map[string]string `json:"headers,omitempty"`
 	Limits      []backend.Limit   `json:"limits,omitempty"`
+	Unique      *uniqueTemplate   `json:"unique,omitempty"`
+}
+
+// uniqueTemplate is what the keys of the jobs of a schedule have in common.
+type uniqueTemplate struct {
+	Digest   []byte           `json:"digest"`
+	Hold     backend.Hold     `json:"hold"`
+	For      time.Duration    `json:"for,omitempty"`
+	Conflict backend.Conflict `json:"conflict,omitempty"`
+	Per      time.Duration    `json:"per,omitempty"`
 }
 
 // check completes a spec with its defaults, and says what is wrong with it.
@@ -252,15 +262,19 @@ func (c *Client) schedule(d declaration, declared bool) (backend.Schedule, *spec
 		return backend.Schedule{}, nil, reject("ID, In, At, Deadline and what becomes of an id that is held are said of one job, not of all jobs of a schedule")
 	}
 	s := &draft.spec
-	if job.Unique.Held() {
-		return backend.Schedule{}, nil, reject("its kind is jobs.Unique, which is not for schedules: their Overlap says what happens while the last job has not finished; give the schedule a kind of its own")
-	}
 	s.Declared = declared
 	s.Job = template{
 		Kind: job.Kind, Payload: job.Payload, Codec: job.Codec, Priority: job.Priority,
 		MaxAttempts: job.MaxAttempts, MaxCrashes: job.MaxCrashes, Timeout: job.Timeout,
 		ExpireAfter: job.ExpireAfter, Retention: job.Retention, Tags: job.Tags, Headers: job.Headers,
 		Limits: job.Limits,
+	}
+	if u := c.registry.kind(job.Kind).uniqueness(draft.job); u != nil {
+		digest, err := u.digest(&job.Job, d.args)
+		if err != nil {
+			return backend.Schedule{}, nil, err
+		}
+		s.Job.Unique = &uniqueTemplate{digest, u.Hold, u.For, u.Conflict, u.period}
 	}
 	text, err := json.Marshal(s)
 	if err != nil {

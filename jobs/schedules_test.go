@@ -68,6 +68,33 @@ func TestASchedulesJobsAreAsItsOptionsSay(t *testing.T) {
 	})
 }
 
+func TestAnInstantAtWhichAnotherJobHoldsTheKeyIsSkipped(t *testing.T) {
+	for name, options := range map[string][]jobs.ScheduleOption{
+		"of the schedule": {jobs.Unique(jobs.HoldFor(90 * time.Second)), jobs.Overlap(backend.OverlapAllow)},
+		"of a period":     {jobs.Unique(jobs.HoldFor(time.Hour), jobs.Per(2*time.Minute)), jobs.Overlap(backend.OverlapAllow)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				store, client := open(t)
+				option := options[0].(jobs.Option)
+				_, err := client.PutSchedule(t.Context(), "report", jobs.Every(time.Minute), report{Of: "sales"}, options...)
+				require.NoError(t, err)
+				for range 4 {
+					time.Sleep(time.Minute)
+					tickOnce(t, store)
+				}
+				require.Len(t, minutesOf(t, store, "report"), map[string]int{"of the schedule": 2, "of a period": 3}[name])
+				by, err := client.Enqueue(t.Context(), report{Of: "sales"}, option)
+				require.NoError(t, err)
+				require.True(t, by.Duplicate(), "one enqueued by hand meets it")
+				other, err := client.Enqueue(t.Context(), report{Of: "costs"}, option)
+				require.NoError(t, err)
+				require.False(t, other.Duplicate())
+			})
+		})
+	}
+}
+
 func TestJitterPutsEachJobOffByItsOwnPart(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		store, client := open(t)

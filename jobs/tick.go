@@ -107,6 +107,9 @@ func (s *spec) job(stored *backend.Schedule, at time.Time) *backend.NewJob {
 		ExpireAfter: t.ExpireAfter, Retention: t.Retention, Tags: t.Tags, Headers: t.Headers,
 		Limits: t.Limits,
 	}}
+	if u := t.Unique; u != nil {
+		job.Unique = backend.Unique{Key: keyAt(u.Digest, u.Per, at), Hold: u.Hold, For: u.For, Conflict: u.Conflict}
+	}
 	if s.Jitter > 0 {
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(stored.Queue + "/" + stored.Name + "@" + strconv.FormatInt(at.UnixMilli(), 10)))

@@ -107,6 +107,53 @@ func TestWhatCannotMakeAKeyIsRejectedWithTheReason(t *testing.T) {
 		require.ErrorIs(t, err, backend.ErrRejected, want)
 		require.ErrorContains(t, err, want)
 	}
-	_, err := uniqueClient(t, jobs.Unique()).PutSchedule(context.Background(), "s", jobs.Every(time.Hour), pair{})
-	require.ErrorContains(t, err, "not for schedules")
+}
+
+// order has its key in some fields, one of them embedded.
+type order struct {
+	Shop   string `json:"shop" caddis:"unique"`
+	Amount int    `json:"amount"`
+	*Customer
+}
+
+type Customer struct {
+	ID   int `caddis:"unique"`
+	Name string
+}
+
+func (order) Kind() string { return "order" }
+
+func TestFieldsWithTheTagMakeTheKey(t *testing.T) {
+	t.Parallel()
+	client := uniqueClient(t)
+	unique := jobs.Unique()
+	enqueue := func(o order) bool { return duplicate(t, client, o, unique, jobs.Queue("orders")) }
+	require.False(t, enqueue(order{"a", 1, &Customer{7, "Ada"}}))
+	require.True(t, enqueue(order{"a", 2, &Customer{7, "Grace"}}))
+	require.False(t, enqueue(order{"b", 1, &Customer{7, "Ada"}}))
+	require.False(t, enqueue(order{"a", 1, &Customer{8, "Ada"}}))
+	require.False(t, enqueue(order{Shop: "a"}))
+	require.True(t, enqueue(order{Shop: "a", Amount: 3}))
+	require.False(t, duplicate(t, client, order{Shop: "a"}, jobs.Queue("orders"), jobs.Unique(jobs.By(func(o order) any { return o.Amount }))))
+}
+
+type mistagged struct {
+	A string `caddis:"uniqe"`
+}
+
+func (mistagged) Kind() string { return "mistagged" }
+
+type concealed struct {
+	a string `caddis:"unique"`
+}
+
+func (c concealed) Kind() string { return "concealed" + c.a }
+
+func TestAWrongTagIsToldOfWhenTheKindIsMadeKnown(t *testing.T) {
+	t.Parallel()
+	want := `jobs: Declare of kind "mistagged": rejected: the field A of jobs_test.mistagged has the tag caddis:"uniqe"; the only one is caddis:"unique"`
+	require.PanicsWithValue(t, want, func() { jobs.Declare[mistagged](jobs.NewRegistry()) })
+	require.Panics(t, func() { jobs.Declare[concealed](jobs.NewRegistry()) })
+	_, err := uniqueClient(t).Enqueue(context.Background(), mistagged{}, jobs.Unique(), jobs.Queue("q"))
+	require.ErrorIs(t, err, backend.ErrRejected)
 }
