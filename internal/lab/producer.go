@@ -85,7 +85,7 @@ func (p *Producers) run(producer int) {
 	tick := time.NewTicker(p.load.Every)
 	defer tick.Stop()
 	var stopped time.Time
-	pending := map[string]jobs.Item{}
+	var batch []pending
 	for seq := 0; ; {
 		select {
 		case <-tick.C:
@@ -93,12 +93,12 @@ func (p *Producers) run(producer int) {
 			if stopped.IsZero() {
 				stopped = time.Now()
 			}
-			if len(pending) == 0 || time.Since(stopped) > overtime {
+			if len(batch) == 0 || time.Since(stopped) > overtime {
 				return
 			}
 			<-tick.C
 		}
-		if len(pending) == 0 {
+		if len(batch) == 0 {
 			for range p.load.Batch {
 				id := fmt.Sprintf("p%d-%d", producer, seq)
 				options := []jobs.EnqueueOption{jobs.ID(id)}
@@ -108,23 +108,29 @@ func (p *Producers) run(producer int) {
 				if p.load.Options != nil {
 					options = append(options, p.load.Options(seq)...)
 				}
-				pending[id] = jobs.New(p.load.Task(seq), options...)
+				batch = append(batch, pending{id, jobs.New(p.load.Task(seq), options...)})
 				seq++
 			}
 		}
-		p.enqueue(pending)
+		batch = p.enqueue(batch)
 		if p.load.GiveUp {
-			clear(pending)
+			batch = nil
 		}
 	}
 }
 
-// enqueue enqueues what is pending and takes out what was answered.
-func (p *Producers) enqueue(pending map[string]jobs.Item) {
+// pending is a job whose enqueue was not answered yet.
+type pending struct {
+	id   string
+	item jobs.Item
+}
+
+// enqueue enqueues jobs in their order and returns those without an answer.
+func (p *Producers) enqueue(batch []pending) (left []pending) {
 	var ids []string
 	var items []jobs.Item
-	for id, item := range pending {
-		ids, items = append(ids, id), append(items, item)
+	for _, job := range batch {
+		ids, items = append(ids, job.id), append(items, job.item)
 	}
 	p.books.try(ids)
 	receipts, err := p.client.EnqueueMany(context.Background(), items...)
@@ -134,9 +140,10 @@ func (p *Producers) enqueue(pending map[string]jobs.Item) {
 			failed = receipts[i].Err
 		}
 		if errors.Is(failed, backend.ErrUnavailable) {
+			left = append(left, batch[i])
 			continue
 		}
 		p.books.answer(id, failed == nil)
-		delete(pending, id)
 	}
+	return left
 }
