@@ -104,7 +104,7 @@ var cancelTests = []test{
 		ended := make(chan error, 2)
 		for i := range heard {
 			go func() {
-				ended <- k.Listen(ctx, func(c backend.Command) {
+				ended <- k.listen(ctx, func(c backend.Command) {
 					mu.Lock()
 					defer mu.Unlock()
 					heard[i] = append(heard[i], c)

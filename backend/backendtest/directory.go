@@ -23,6 +23,15 @@ func (k *kit) workers() []string {
 	return ids
 }
 
+// listen hears commands, but for what a store may say when it begins to hear.
+func (k *kit) listen(ctx context.Context, deliver func(backend.Command)) error {
+	return k.Listen(ctx, func(c backend.Command) {
+		if c.Verb != backend.CommandControl {
+			deliver(c)
+		}
+	})
+}
+
 // announce publishes a worker's record.
 func (k *kit) announce(info backend.WorkerInfo, ttl time.Duration) backend.Announced {
 	k.Helper()
@@ -123,7 +132,7 @@ var directoryTests = []test{
 		heard := make(chan backend.Command, 1000)
 		ctx, cancel := context.WithCancel(k.ctx)
 		done := make(chan struct{})
-		go func() { defer close(done); _ = k.Listen(ctx, func(c backend.Command) { heard <- c }) }()
+		go func() { defer close(done); _ = k.listen(ctx, func(c backend.Command) { heard <- c }) }()
 		n := 0
 		k.eventually("a new queue is heard of", func() bool {
 			n++

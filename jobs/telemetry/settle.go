@@ -15,6 +15,9 @@ import (
 // span of it.
 const maxSettling = 10_000
 
+// maxUnheard bounds them until an event has come, as nobody may send events.
+const maxUnheard = 100
+
 // settlingTime is for how long a settlement is awaited at least: the worker has lost the
 // job if none comes.
 const settlingTime = 5 * time.Minute
@@ -22,7 +25,8 @@ const settlingTime = 5 * time.Minute
 // settling are the attempts that have ended and are not settled yet.
 type settling struct {
 	mu       sync.Mutex
-	attempts map[attempt]ended // nil until an event has come, as nobody may send them
+	attempts map[attempt]ended
+	heard    bool // an event has come
 }
 
 type attempt struct {
@@ -44,26 +48,31 @@ func attemptOf(info *jobs.Info) attempt {
 func (s *settling) listen() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.attempts == nil {
-		s.attempts = map[attempt]ended{}
-	}
+	s.heard = true
 }
 
 func (s *settling) begin(info *jobs.Info, span trace.SpanContext, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.attempts == nil || !span.IsSampled() {
+	if !span.IsSampled() {
 		return
 	}
-	if len(s.attempts) >= maxSettling {
+	bound := maxUnheard
+	if s.heard {
+		bound = maxSettling
+	}
+	if len(s.attempts) >= bound {
 		for key, e := range s.attempts {
 			if at.Sub(e.at) > settlingTime {
 				delete(s.attempts, key)
 			}
 		}
-		if len(s.attempts) >= maxSettling {
+		if len(s.attempts) >= bound {
 			return
 		}
+	}
+	if s.attempts == nil {
+		s.attempts = map[attempt]ended{}
 	}
 	s.attempts[attemptOf(info)] = ended{span, at}
 }
