@@ -13,6 +13,8 @@ type rig struct {
 	peer   *peer
 	server *server // nil for an embedded store
 	store  store
+	// staying is how many jobs are stored that no worker takes.
+	staying int64
 }
 
 // rig starts a server for the peer and opens its store.
@@ -66,7 +68,7 @@ func (r *rig) warmUp(ctx context.Context, s store, concurrency, jobs int) error 
 	return nil
 }
 
-// settled waits until the store holds no job any more: all are acknowledged.
+// settled waits until the store holds no other jobs any more: all are acknowledged.
 func (r *rig) settled(ctx context.Context) error {
 	deadline := time.Now().Add(stalled)
 	for {
@@ -74,10 +76,10 @@ func (r *rig) settled(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
-		case left == 0:
+		case left == r.staying:
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("%d jobs are not acknowledged %v after the last was executed", left, stalled)
+			return fmt.Errorf("%d jobs are not acknowledged %v after the last was executed", left-r.staying, stalled)
 		}
 		time.Sleep(200 * time.Microsecond)
 	}

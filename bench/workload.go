@@ -24,6 +24,7 @@ var workloads = []workload{
 	{"pickup", "from just before the enqueue until the handler runs, worker idle", pickup},
 	{"delayed", "lateness of jobs that were delayed by 300 ms", delayed},
 	{"depth", "cost per job with few and with many jobs waiting", depth},
+	{"parked", "cost per plain job beside others that are delayed, or parked by a limit", parked},
 	{"footprint", "what a job costs: memory, Redis time, round trips, CPU, allocations", footprint},
 	{"idle", "what a worker costs that has nothing to do", idle},
 	{"stop", "from TERM until the process has ended", stopping},

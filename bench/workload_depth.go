@@ -35,28 +35,33 @@ func depth(ctx context.Context, b *bench) error {
 			defer w.rig.close()
 			wells[i] = w
 		}
-		rounds := 20
-		if b.quick {
-			rounds = 2
-		}
-		for range rounds {
-			for _, w := range wells {
-				if err := w.round(ctx); err != nil {
-					return err
-				}
-			}
+		if err := b.rounds(ctx, wells); err != nil {
+			return err
 		}
 		for _, w := range wells {
 			if err := w.verify(ctx); err != nil {
 				return err
 			}
-			variant := depthCase(w.deep)
-			s := settings{"waiting": w.deep, "batch": depthBatch, "jobs": rounds * depthRound}
-			b.note(p, run, variant, "Redis time per job", quantile(w.server, 0.5), "µs", s)
-			b.note(p, run, variant, "time per job", quantile(w.wall, 0.5), "µs", s)
+			w.note(b, p, run, depthCase(w.deep), settings{"waiting": w.deep})
 		}
 		return nil
 	})
+}
+
+// rounds lets the wells take turns.
+func (b *bench) rounds(ctx context.Context, wells []*well) error {
+	rounds := 20
+	if b.quick {
+		rounds = 2
+	}
+	for range rounds {
+		for _, w := range wells {
+			if err := w.round(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // depthRound is how many jobs a round is about.
@@ -127,6 +132,12 @@ func (w *well) round(ctx context.Context) error {
 	slices.Sort(w.server)
 	slices.Sort(w.wall)
 	return nil
+}
+
+func (w *well) note(b *bench, p *peer, run int, variant string, s settings) {
+	s["batch"], s["jobs"] = depthBatch, len(w.wall)*depthRound
+	b.note(p, run, variant, "Redis time per job", quantile(w.server, 0.5), "µs", s)
+	b.note(p, run, variant, "time per job", quantile(w.wall, 0.5), "µs", s)
 }
 
 // verify checks that the first jobs were taken, each once, and as many wait as

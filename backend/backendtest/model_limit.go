@@ -224,23 +224,36 @@ func (p *player) follow(e *entry) {
 	}
 	info, err := p.store.Job(p.ctx, p.queue, e.job.ID)
 	require.NoError(p, err)
-	class, key, ok := backend.PairOf(info.BlockedOn)
-	require.True(p, ok, "job %q is blocked on %q", e.job.ID, info.BlockedOn)
-	e.parkedAt = slices.IndexFunc(e.job.Limits, func(l backend.Limit) bool { return l.Class == class && l.Key == key })
-	require.GreaterOrEqual(p, e.parkedAt, 0, "job %q is parked at %q", e.job.ID, info.BlockedOn)
+	e.parkedAt = p.keeps(e, info.BlockedOn)
 	e.key = info.BlockedOn
-	e.kept = e.kept || e.parkedAt > 0 && e.job.Limits[0].Hold == backend.SlotUntilFinished
 }
 
-// followAll follows all that are parked in the store as well.
+// keeps answers at which of its limits a job is parked, and has it keep the slot that it has
+// taken in the one before.
+func (p *player) keeps(e *entry, on string) (at int) {
+	class, key, ok := backend.PairOf(on)
+	require.True(p, ok, "job %q is blocked on %q", e.job.ID, on)
+	at = slices.IndexFunc(e.job.Limits, func(l backend.Limit) bool { return l.Class == class && l.Key == key })
+	require.GreaterOrEqual(p, at, 0, "job %q is parked at %q", e.job.ID, on)
+	e.kept = e.kept || at > 0 && e.job.Limits[0].Hold == backend.SlotUntilFinished
+	return at
+}
+
+// followAll follows all that are parked in the store as well, also those that a lease has just
+// parked: they may have taken slots that others want.
 func (p *player) followAll() {
 	for _, e := range p.model.jobs {
-		if !e.parked() {
+		waits := e.state == backend.StateWaiting && len(e.job.Limits) > 0
+		if !e.parked() && !waits {
 			continue
 		}
 		info, err := p.store.Job(p.ctx, p.queue, e.job.ID)
 		require.NoError(p, err)
-		if info.State == backend.StateBlocked {
+		switch {
+		case info.State != backend.StateBlocked:
+		case waits:
+			p.keeps(e, info.BlockedOn)
+		default:
 			p.follow(e)
 		}
 	}

@@ -150,21 +150,31 @@ func (c *comparison) rare() map[string]func() {
 			time.Sleep(10 * time.Millisecond) // it is due in both, and nobody knows
 		},
 		"enqueue large ones": func() { c.enqueueFresh(0, 20<<10) },
-		"enqueue limited":    c.enqueueLimited,
-		"enqueue known ids":  c.enqueueKnown,
-		"repeat a lease":     c.leaseAgain,
-		"settle":             func() { c.settle(0) },
-		"settle for later":   func() { c.settleFor(backend.OutcomeSnoozed, 5*time.Millisecond) },
-		"block":              func() { c.settle(backend.OutcomeBlocked) },
-		"release":            func() { c.settle(backend.OutcomeReleased) },
-		"repeat a settle":    c.sendSettle,
-		"renew":              c.renew,
-		"let leases expire":  c.expire,
-		"cancel":             func() { c.act((*Backend).Cancel) },
-		"retry":              func() { c.act((*Backend).Retry) },
-		"delete":             func() { c.act((*Backend).Delete) },
-		"run now":            func() { c.act((*Backend).RunNow) },
-		"pause":              func() { c.pause(0) },
+		"enqueue limited":    func() { c.enqueueLimited(0) },
+		"enqueue limited for soon": func() {
+			c.enqueueLimited(5 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
+		},
+		"set the limit": func() {
+			rule := &backend.LimitRule{Slots: rapid.IntRange(1, 3).Draw(c.T, "slots")}
+			c.operate(func(b *Backend, ctx context.Context, queue string) error {
+				return b.SetLimit(ctx, queue, "class", rule)
+			})
+		},
+		"enqueue known ids": c.enqueueKnown,
+		"repeat a lease":    c.leaseAgain,
+		"settle":            func() { c.settle(0) },
+		"settle for later":  func() { c.settleFor(backend.OutcomeSnoozed, 5*time.Millisecond) },
+		"block":             func() { c.settle(backend.OutcomeBlocked) },
+		"release":           func() { c.settle(backend.OutcomeReleased) },
+		"repeat a settle":   c.sendSettle,
+		"renew":             c.renew,
+		"let leases expire": c.expire,
+		"cancel":            func() { c.act((*Backend).Cancel) },
+		"retry":             func() { c.act((*Backend).Retry) },
+		"delete":            func() { c.act((*Backend).Delete) },
+		"run now":           func() { c.act((*Backend).RunNow) },
+		"pause":             func() { c.pause(0) },
 		"pause for a time": func() {
 			c.pause(5 * time.Millisecond)
 			time.Sleep(10 * time.Millisecond) // it is over in both
@@ -210,9 +220,9 @@ func (c *comparison) enqueueFresh(delay time.Duration, size int) {
 	c.enqueue(jobs)
 }
 
-func (c *comparison) enqueueLimited() {
+func (c *comparison) enqueueLimited(delay time.Duration) {
 	c.made++
-	c.enqueue([]backend.NewJob{{Fresh: true, Job: backend.Job{
+	c.enqueue([]backend.NewJob{{Fresh: true, Delay: delay, Job: backend.Job{
 		ID: fmt.Sprintf("%s-%04d", c.queue, c.made), Queue: c.queue, Kind: "kind",
 		Limits: []backend.Limit{{Class: "class", Hold: rapid.SampledFrom([]backend.SlotHold{0, 1}).Draw(c.T, "hold"), Rule: backend.LimitRule{Slots: 1}}},
 	}}})
@@ -411,7 +421,7 @@ func (w *twin) stored(t require.TestingT, queue string) map[string]any {
 			switch {
 			case key == "jobs": // the level without the time of the enqueue
 				fields[field] = fmt.Sprint(value[0]>>5, value[headerSize:])
-			case key == "meta" && slices.Contains([]string{"beat", "grace", "common", "due"}, field):
+			case key == "meta" && slices.Contains([]string{"beat", "grace", "common", "due", "mixed"}, field):
 				delete(fields, field)
 			case key == "meta" && field == "paused" && value != "1":
 				fields[field] = "until a time"

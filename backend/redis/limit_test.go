@@ -2,6 +2,8 @@ package redis_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -256,4 +258,168 @@ func TestWhereAQueueHasShardsJobsLieInThatOfTheirKey(t *testing.T) {
 		require.ErrorIs(t, err, backend.ErrRejected)
 		require.ErrorContains(t, err, says)
 	}
+}
+
+// A lease opens the common path beside jobs that are parked or run. What has one of them wait,
+// or be looked at, closes it, and it stays so until that one was leased and counted.
+func TestAJobWithLimitsIsCountedAlthoughTheCommonPathWasOpen(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.Options{})
+	ctx := context.Background()
+	limited := func(id string, delay time.Duration) []backend.NewJob {
+		return []backend.NewJob{{Delay: delay, Job: backend.Job{ID: id, Queue: "mail", Kind: "k", Limits: []backend.Limit{{Class: "c", Rule: backend.LimitRule{Slots: 1}}}}}}
+	}
+	for event, story := range map[string]struct {
+		before func(k *common) // what is there when the path opens
+		happen func(k *common)
+		held   int // slots in the end, if not 1
+	}{
+		"a retry": {
+			before: func(k *common) { k.leased(limited("a", 0)) },
+			happen: func(k *common) { k.settle("a", backend.OutcomeRetry) },
+		},
+		"a hand-back": {
+			before: func(k *common) { k.leased(limited("a", 0)) },
+			happen: func(k *common) { k.settle("a", backend.OutcomeReleased) },
+		},
+		"a job that is due": {
+			before: func(k *common) { k.enqueue(limited("a", time.Hour)) },
+			happen: func(k *common) { k.due("a") },
+		},
+		"a job that is due, which an enqueue finds out": {
+			before: func(k *common) { k.enqueue(limited("a", time.Hour)) },
+			happen: func(k *common) { k.due("a"); k.enqueue(ids("plain-", 0, 1)) },
+		},
+		"a job that is to run now": {
+			before: func(k *common) { k.enqueue(limited("a", time.Hour)) },
+			happen: func(k *common) { k.do(k.RunNow(ctx, "mail", []string{"a"})) },
+		},
+		"the end of a lease": {
+			before: func(k *common) { k.leased(limited("a", 0)) },
+			happen: func(k *common) {
+				require.NoError(k, k.client.ZAddXX(ctx, k.base+"leases", goredis.Z{Score: 1, Member: "a"}).Err())
+				require.NoError(k, k.client.HDel(ctx, k.base+"meta", "beat", "grace").Err())
+			},
+		},
+		"a slot that is freed": {
+			before: func(k *common) { k.leased(limited("b", 0)); k.enqueue(limited("a", 0)) },
+			happen: func(k *common) { k.settle("b", backend.OutcomeCompleted) },
+		},
+		"a limit that is raised": {
+			before: func(k *common) { k.leased(limited("b", 0)); k.enqueue(limited("a", 0)) },
+			happen: func(k *common) { require.NoError(k, k.SetLimit(ctx, "mail", "c", &backend.LimitRule{Slots: 2})) },
+			held:   2,
+		},
+		"a new job": {
+			before: func(k *common) { k.leased(limited("b", 0)); k.enqueue(limited("parked", 0)) },
+			happen: func(k *common) {
+				require.NoError(k, k.SetLimit(ctx, "mail", "c", &backend.LimitRule{Slots: 3}))
+				k.leaseOf("parked")
+				k.enqueue(limited("a", 0))
+			},
+			held: 3,
+		},
+	} {
+		for name, between := range map[string]func(*common){
+			"": func(*common) {}, ", and a look whether it may be open": func(k *common) { k.lease(0) },
+		} {
+			t.Run(event+name, func(t *testing.T) {
+				t.Parallel()
+				k := openCommon(t, server)
+				story.before(k)
+				k.open()
+				story.happen(k)
+				between(k)
+				k.leaseOf("a")
+				require.Equal(t, max(1, story.held), k.held())
+			})
+		}
+	}
+}
+
+// common is a store whose common path is looked at.
+type common struct {
+	*testing.T
+	*redis.Backend
+	client *goredis.Client
+	base   string // of the keys of the queue
+	calls  uint64
+	tokens map[string]string
+}
+
+func openCommon(t *testing.T, server *redistest.Server) *common {
+	namespace := strings.ReplaceAll(t.Name(), "/", "-")
+	k := &common{T: t, client: directly(t, server), base: namespace + ":{mail}:", tokens: map[string]string{}}
+	var err error
+	k.Backend, err = redis.New(k.client, redis.Config{Namespace: namespace})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = k.Close() })
+	return k
+}
+
+func (k *common) do(results []backend.ActResult, err error) {
+	k.Helper()
+	require.NoError(k, err)
+	require.NoError(k, results[0].Err)
+}
+
+func (k *common) enqueue(jobs []backend.NewJob) {
+	k.Helper()
+	_, err := k.Enqueue(context.Background(), jobs)
+	require.NoError(k, err)
+}
+
+func (k *common) lease(n int) []backend.Lease {
+	k.Helper()
+	k.calls++
+	reply, err := k.Lease(context.Background(), backend.LeaseRequest{
+		Worker: "w", Token: fmt.Sprint("w.", k.calls), Queues: []string{"mail"}, Max: n, Duration: time.Hour,
+	})
+	require.NoError(k, err)
+	for _, l := range reply.Leases {
+		k.tokens[l.Job.ID] = l.Token
+	}
+	return reply.Leases
+}
+
+// leaseOf wants a job to be handed out, and no other.
+func (k *common) leaseOf(id string) {
+	k.Helper()
+	leases := k.lease(1)
+	require.Len(k, leases, 1)
+	require.Equal(k, id, leases[0].Job.ID)
+}
+
+func (k *common) leased(jobs []backend.NewJob) { k.enqueue(jobs); k.leaseOf(jobs[0].ID) }
+
+func (k *common) settle(id string, outcome backend.Outcome) {
+	k.Helper()
+	k.calls++
+	results, err := k.Settle(context.Background(), backend.SettleRequest{Worker: "w", Call: k.calls, Settlements: []backend.Settlement{
+		{Queue: "mail", ID: id, Token: k.tokens[id], Outcome: outcome},
+	}})
+	require.NoError(k, err)
+	require.False(k, results[0].Stale)
+}
+
+// open has a lease find out that the common path may be taken.
+func (k *common) open() {
+	k.Helper()
+	require.Empty(k, k.lease(1))
+	require.NotZero(k, k.client.HExists(context.Background(), k.base+"meta", "common").Val(), "the path is closed")
+}
+
+// due has the time of a job come, which the common path knows of.
+func (k *common) due(id string) {
+	k.Helper()
+	ctx := context.Background()
+	require.NoError(k, k.client.ZAddXX(ctx, k.base+"scheduled", goredis.Z{Score: 10, Member: id}).Err()) // 1 ms, level 2
+	require.NoError(k, k.client.HSet(ctx, k.base+"meta", "common", 1, "due", 1).Err())
+}
+
+func (k *common) held() int {
+	k.Helper()
+	info, err := k.Limit(context.Background(), backend.LimitQuery{Queue: "mail", Class: "c"})
+	require.NoError(k, err)
+	return info.Held
 }

@@ -284,14 +284,16 @@ func TestWhoWaitsIsToldThatItsConnectionFellSilent(t *testing.T) {
 					told <- err
 				}()
 				var cancels, orders atomic.Int64
-				go func() { _ = store.Listen(ctx, func(c backend.Command) {
-					switch c.Verb {
-					case backend.CommandCancel:
-						cancels.Add(1)
-					case backend.CommandControl:
-						orders.Add(1)
-					}
-				}) }()
+				go func() {
+					_ = store.Listen(ctx, func(c backend.Command) {
+						switch c.Verb {
+						case backend.CommandCancel:
+							cancels.Add(1)
+						case backend.CommandControl:
+							orders.Add(1)
+						}
+					})
+				}()
 				require.NoError(t, ask(store))
 				require.Eventually(t, func() bool { open, _ := s.list(); return len(open) >= 3 }, patience, time.Millisecond)
 				<-time.After(100 * time.Millisecond)

@@ -147,15 +147,17 @@ if not paused then
       local page = call('LRANGE', W[level], offset, offset + want)
       local n = math.min(#page, want)
       if n > 0 and (bulky or limited or ghosts > gone) then
-        local names, some = {}, {}
-        for i = 1, n do names[i], some[i] = level .. page[i], page[i] end
-        local spooks, records = fields(GHOSTS, names), limited and fields(LIMITED, some)
+        local names = {}
+        if ghosts > gone then
+          for i = 1, n do names[i] = level .. page[i] end
+        end
+        local spooks, records = fields(GHOSTS, names), limited and fields(LIMITED, page)
         for i = 1, n do
           local name, id, record = names[i], page[i], limited and records[i]
           local pair, at, number, list
           if spooks[i] and tonumber(spooks[i]) > (spent[name] or 0) then
             spent[name], gone = (spent[name] or 0) + 1, gone + 1
-          elseif not fits(id) then
+          elseif bulky and not fits(id) then
             n, full, more = i - 1, true, true
             break
           elseif record and stops() then
@@ -308,13 +310,21 @@ if anyblocked then
 end
 if bulky and call('HLEN', JOBS) == 0 then bulky = call('HDEL', META, 'bulky') == 0 end
 local common = not paused and not unfinished and not bulky and ghosts <= gone
-if common and unusual then common = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HOLDS, LIMITED) == 0 end
+if common and unusual then
+  if call('EXISTS', LIMITED) == 1 then -- see lib/limits.lua
+    local mixed = call('HEXISTS', META, 'mixed') == 1
+    if mixed and call('EXISTS', W[0], W[1], W[2], W[3], W[4]) == 0 then mixed = call('HDEL', META, 'mixed') == 0 end
+    common = not mixed and call('EXISTS', W[0], W[1], W[3], W[4], HOLDS) == 0 and (not ready or ready > now)
+      and (not anyblocked or call('ZCARD', BLOCKED) == call('ZLEXCOUNT', BLOCKED, '[limit:', '(limit;'))
+  else
+    common = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HOLDS) == 0
+  end
+end
 if common then
   local head, limit = 0, now + 60000 -- it is found out anew now and then, whatever happens
-  if due then
-    head = math.floor(due / 8)
-    limit = math.min(limit, head)
-  end
+  if due then head = math.floor(due / 8) end
+  if ready and (head == 0 or ready < head) then head = ready end
+  if head > 0 then limit = math.min(limit, head) end
   call('HSET', META, 'common', limit, 'due', head)
 elseif meta[5] then
   call('HDEL', META, 'common')

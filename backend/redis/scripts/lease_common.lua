@@ -1,6 +1,6 @@
 -- lease_common is the common path of lease: of a queue in which only jobs of the
--- usual priority wait, none is blocked, none was taken out of the line, no lease has
--- expired and nothing scheduled is due. META says so in 'common': until when. The
+-- usual priority wait, without limits, none is blocked but by limits, none was taken out of
+-- the line, no lease has expired and nothing scheduled or parked is due. META says so in 'common': until when. The
 -- scripts that make it untrue delete it, and lease, which finds out anew, sets it.
 --
 -- KEYS     jobs usual leases running history meta bell last

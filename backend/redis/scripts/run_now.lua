@@ -31,6 +31,7 @@ for i = 1, #ARGV do
   letters[i] = letter
 end
 if any then
+  call('HSET', META, 'mixed', 1) -- see lib/limits.lua
   rare()
   ring()
 end

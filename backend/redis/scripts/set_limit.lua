@@ -1,6 +1,6 @@
 -- set_limit sets the rule of a class, whatever the programs say, or takes it back.
 --
--- KEYS     classes blocked ready bell
+-- KEYS     classes blocked ready meta bell
 -- USES     base bell
 -- ARGV     class, rule ('' for none)
 -- RETURNS  nothing
@@ -10,5 +10,6 @@ if code == '' then code = '0 0 0 0' end
 call('HSET', CLASSES, ARGV[1], code .. '\n' .. ARGV[2])
 if #call('ZRANGEBYLEX', BLOCKED, '[limit:' .. ARGV[1] .. '/', '(limit:' .. ARGV[1] .. '0', 'LIMIT', 0, 1) > 0 then
   call('ZADD', READY, 0, ARGV[1] .. '\n')
+  call('HDEL', META, 'common') -- see lib/limits.lua
   ring()
 end

@@ -5,6 +5,7 @@ local function changed(class)
   rules[class] = nil
   if #call('ZRANGEBYLEX', BLOCKED, '[limit:' .. class .. '/', '(limit:' .. class .. '0', 'LIMIT', 0, 1) > 0 then
     call('ZADD', READY, 0, class .. '\n')
+    call('HDEL', META, 'common')
     ring()
   end
 end
@@ -57,5 +58,6 @@ local function enroll(id, list)
       end
     end
   end
+  call('HSET', META, 'mixed', 1)
   rare()
 end

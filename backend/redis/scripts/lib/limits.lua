@@ -1,12 +1,18 @@
 -- limits: what jobs count against. LIMITED has, of each job with limits that has not
 -- finished, the number under which it is parked (0 if it was not since its last lease), and a
 -- line for each limit: its hold (r while it runs, f until finished, e once enqueued), cost,
--- what the bucket became by its lease (0 if nothing was spent), and the pair of class and key.
+-- what the bucket became by its lease (0 if nothing was spent), and the pair of class and key;
+-- and the filler of a record of a running job.
 -- CLASSES has the rules of a class in two lines: what the programs say, and what was set.
 -- SLOTS has "pair\0id" of all jobs with a slot, RATES the pairs whose buckets are not full, by
 -- when they are. READY has the pairs with parked jobs of which the first is to be looked at,
 -- by when in ms, and "class\npair" where all those of a class after this pair are. Other times
 -- are in microseconds; the record of a running job with limits has a plus before its token.
+--
+-- The common path of lease may be open beside parked and running ones, but not while a job with
+-- limits may be in a list of waiting ones, which 'mixed' in META says, or a pair is to be looked
+-- at. What brings that about says so and closes it; a lease that leaves nothing waiting takes
+-- 'mixed' back.
 local micro = clock[1] * 1000000 + clock[2]
 
 -- limitsof reads a record: its number and a list.
@@ -21,6 +27,7 @@ end
 local function writelimits(id, number, list)
   local lines = { number }
   for i, l in ipairs(list) do lines[i + 1] = l.hold .. l.cost .. ' ' .. l.spent .. ' ' .. l.pair end
+  lines[#lines + 1] = FILLER -- a lease looks for many
   call('HSET', LIMITED, id, table.concat(lines, '\n'))
 end
 
@@ -38,6 +45,7 @@ end
 local function wake(pair)
   if firstof(pair) then
     call('ZADD', READY, 'LT', now, pair)
+    call('HDEL', META, 'common')
     ring()
   else
     call('ZREM', READY, pair)
@@ -55,6 +63,10 @@ local function vacate(ids, over, front)
     if record then
       local _, list = limitsof(record)
       if front then writelimits(ids[i], FOREMOST, list) end
+      if not over then
+        call('HSET', META, 'mixed', 1)
+        call('HDEL', META, 'common')
+      end
       for _, l in ipairs(list) do
         if over or l.hold == 'r' then
           call('ZREM', SLOTS, l.pair .. '\0' .. ids[i])

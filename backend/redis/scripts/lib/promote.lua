@@ -12,5 +12,6 @@ local function promote(limit)
   end
   each('ZREM', SCHEDULED, ids)
   append(line)
+  call('HSET', META, 'mixed', 1) -- see limits.lua
   return #ids
 end

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// parkedKeys is how many keys of the limit there are. One job of each runs all the time.
+const parkedKeys = 100
+
+// beside is what lies in the queue of the jobs that are measured.
+type beside struct {
+	name            string
+	delayed, parked int
+}
+
+// parked measures plain jobs in a queue that has no other jobs, many that are delayed, some
+// that are parked, and many: what one costs, by the wells of depth, and how many a worker
+// drains. The delayed ones tell what is due to Redis having that much in its memory.
+func parked(ctx context.Context, b *bench) error {
+	many := b.part(2, 1)
+	cases := []beside{
+		{"nothing else", 0, 0},
+		{thousands(int64(many)) + " delayed", many, 0},
+		{thousands(parkedKeys) + " parked", 0, parkedKeys},
+		{thousands(int64(many)) + " parked", 0, many},
+	}
+	return b.turns(ctx, b.among(caddisPeer), func(run int, p *peer) error {
+		wells := make([]*well, len(cases))
+		for i := range cases {
+			w, err := b.well(ctx, p, 0)
+			if err != nil {
+				return err
+			}
+			defer w.rig.close()
+			if err := cases[i].fill(ctx, w.rig); err != nil {
+				return err
+			}
+			wells[i] = w
+		}
+		if err := b.rounds(ctx, wells); err != nil {
+			return err
+		}
+		for i, w := range wells {
+			c := cases[i]
+			w.deep = int(w.rig.staying)
+			w.next += w.deep
+			if err := w.verify(ctx); err != nil {
+				return err
+			}
+			s := settings{"delayed": c.delayed, "parked": c.parked}
+			w.note(b, p, run, c.name, s)
+			if err := b.drainBeside(ctx, run, p, &c, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// drainBeside measures a worker that finds its jobs waiting, as drain does.
+func (b *bench) drainBeside(ctx context.Context, run int, p *peer, c *beside, s settings) error {
+	const concurrency = 50
+	r, err := b.rig(ctx, p, place{concurrency: concurrency})
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	err = r.warmUp(ctx, r.store, concurrency, min(b.jobs, warmJobs))
+	if err := errors.Join(err, c.fill(ctx, r), fill(ctx, p, r.store, b.jobs)); err != nil {
+		return err
+	}
+	took, err := r.run(ctx, r.store, concurrency, newLedger(b.jobs))
+	if err != nil {
+		return err
+	}
+	b.note(p, run, c.name, "drain", rate(b.jobs, took), "jobs/s", s)
+	return nil
+}
+
+// fill stores what is beside, and has so many jobs run all the time as there are keys.
+func (c *beside) fill(ctx context.Context, r *rig) error {
+	r.staying = int64(parkedKeys + c.delayed + c.parked)
+	s := r.store.(*caddisStore)
+	return errors.Join(park(ctx, s, c.parked), postpone(ctx, s, c.delayed))
+}
+
+// postpone stores jobs that are due in a day.
+func postpone(ctx context.Context, s *caddisStore, n int) error {
+	for first := 0; first < n; first += batchSize {
+		items := make([]jobs.Item, min(batchSize, n-first))
+		for i := range items {
+			items[i] = jobs.New(newTask(first+i), jobs.In(24*time.Hour))
+		}
+		if _, err := s.client.EnqueueMany(ctx, items...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// park lets a job of each key run, under a lease that outlasts the measurement, and so many
+// others wait for their slots; without any, those that run have no limit.
+func park(ctx context.Context, s *caddisStore, n int) error {
+	const worker = "holder"
+	limit := jobs.Limit("key", jobs.Slots(1), jobs.LimitBy(func(t task) string { return strconv.Itoa(t.N % parkedKeys) }))
+	store := func(first, count int) error {
+		items := make([]jobs.Item, count)
+		for i := range items {
+			if n == 0 {
+				items[i] = jobs.New(newTask(first + i))
+			} else {
+				items[i] = jobs.New(newTask(first+i), limit)
+			}
+		}
+		_, err := s.client.EnqueueMany(ctx, items...)
+		return err
+	}
+	lease := func(call int) (backend.LeaseReply, error) {
+		return s.backend.Lease(ctx, backend.LeaseRequest{
+			Worker: worker, Token: worker + "." + strconv.Itoa(call), Queues: []string{jobs.DefaultQueue},
+			Max: parkedKeys, Duration: time.Hour,
+		})
+	}
+	if err := store(0, parkedKeys); err != nil {
+		return err
+	}
+	reply, err := lease(1)
+	if err == nil && len(reply.Leases) != parkedKeys {
+		err = fmt.Errorf("%d jobs run, want %d", len(reply.Leases), parkedKeys)
+	}
+	for first := parkedKeys; err == nil && first < parkedKeys+n; first += batchSize {
+		err = store(first, min(batchSize, parkedKeys+n-first))
+	}
+	for call := 2; err == nil; call++ {
+		if reply, err = lease(call); err == nil && len(reply.Leases) > 0 {
+			err = errors.New("a job was handed out whose slot is taken")
+		}
+		queue, failed := s.client.Queue(ctx, jobs.DefaultQueue)
+		if err = errors.Join(err, failed); err == nil && queue.Counts[backend.StateWaiting] == 0 {
+			if held := queue.Counts[backend.StateBlocked]; held != int64(n) {
+				return fmt.Errorf("%d jobs are parked, want %d", held, n)
+			}
+			return nil
+		}
+	}
+	return err
+}
