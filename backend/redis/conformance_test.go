@@ -1,8 +1,11 @@
 package redis_test
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"os"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -88,5 +91,16 @@ func TestOneServerKeepsToTheModel(t *testing.T) {
 	if testing.Short() {
 		sequences = 500
 	}
+	backendtest.RunModel(t, func(t *testing.T) backend.Backend { return open(t, client, unhurried) }, sequences)
+}
+
+// The scripts are those of one server, so a part of the sequences shows what a Cluster may do
+// otherwise. CADDIS_SEQUENCES says how many.
+func TestAClusterKeepsToTheModel(t *testing.T) {
+	t.Parallel()
+	client := redistest.StartCluster(t, redistest.Options{}).Client()
+	t.Cleanup(func() { _ = client.Close() })
+	sequences, err := strconv.Atoi(cmp.Or(os.Getenv("CADDIS_SEQUENCES"), "500"))
+	require.NoError(t, err)
 	backendtest.RunModel(t, func(t *testing.T) backend.Backend { return open(t, client, unhurried) }, sequences)
 }
