@@ -40,10 +40,12 @@ var expiryTests = []test{
 		k.enqueueAll("a", "b", "c", "d")
 		w := k.worker("w")
 		request := w.request(4)
-		request.Duration, request.Ahead = short, 3 // the last three of four
+		request.Ahead = 3 // the last three of four
 		require.Equal(k, []string{"a", "b", "c", "d"}, leased(w.send(request).Leases))
-		require.Equal(k, []string{"a", "b", "c", "d"}, leased(w.send(request).Leases), "the call is repeated")
+		leases := w.send(request).Leases
+		require.Equal(k, []string{"a", "b", "c", "d"}, leased(leases), "the call is repeated")
 		k.acted(k.Cancel, "d", backend.StateRunning)
+		w.lapse(leases...)
 		k.expire(4)
 		require.EqualValues(k, 2, k.info().Crashed, "of the one that was to be cancelled nobody asks any more")
 		k.requireState(backend.StateCancelled, "d")
@@ -79,8 +81,9 @@ var expiryTests = []test{
 		// minutes.
 		k.enqueueAll("a", "b")
 		gone, w := k.worker("gone"), k.worker("w")
-		require.Equal(k, []string{"a"}, leased(gone.leaseFor(1, short)))
+		lease := gone.leaseOne("a")
 		require.Equal(k, []string{"b"}, leased(w.leaseFor(1, never)), "a lease does not expire at once")
+		gone.lapse(lease)
 		var leases []backend.Lease
 		k.eventually("the job is leased again", func() bool {
 			leases = w.leaseFor(1, short)

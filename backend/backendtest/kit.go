@@ -295,6 +295,14 @@ func (w *worker) renew(l backend.Lease, duration time.Duration, progress []byte)
 	return results[0]
 }
 
+// lapse has leases end soon, after what was to happen while they lasted.
+func (w *worker) lapse(leases ...backend.Lease) {
+	w.Helper()
+	for _, l := range leases {
+		w.renew(l, short, nil)
+	}
+}
+
 // leased returns the ids of leases.
 func leased(leases []backend.Lease) []string {
 	ids := make([]string, len(leases))

@@ -39,8 +39,9 @@ var saveHistoryTests = []test{
 	{"a history that was saved outlives the lease", func(k *kit) {
 		k.enqueueAll("a")
 		w := k.worker("w")
-		lease := w.leaseFor(1, short)[0]
+		lease := w.leaseOne("a")
 		require.NoError(k, w.saveHistory(lease, saved("page 7")))
+		w.lapse(lease)
 		k.eventually("the lease expires", func() bool { return k.sweep(short) > 0 })
 		lease = k.worker("v").leaseOne("a")
 		require.Equal(k, saved("page 7"), lease.History)
