@@ -18,7 +18,7 @@ const (
 	// soon bounds what has to happen at once, patience what has to happen at
 	// all: both are generous, as machines are noisy.
 	soon     = 3 * time.Second
-	patience = 20 * time.Second
+	patience = 2 * time.Minute
 	// never is longer than a test.
 	never = time.Hour
 )
