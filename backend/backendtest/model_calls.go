@@ -30,6 +30,7 @@ func (p *player) enqueue(limit int) {
 		jobs[i].ReplaceFinished = rapid.Bool().Draw(p.T, "replacing")
 		jobs[i].Unique = p.unique()
 		jobs[i].Limits = p.limits()
+		jobs[i].Lane = p.lane()
 	}
 	receipts, err := p.store.Enqueue(p.ctx, jobs)
 	want := p.model.enqueue(jobs)
@@ -71,6 +72,7 @@ func (p *player) lease() {
 			next, at = p.nextIs(request.Unblock, l.Job.ID)
 		}
 		require.GreaterOrEqual(p, at, 0, "lease %d of %v: %q is not next", i, leased(reply.Leases), l.Job.ID)
+		p.handOut(next[at])
 		p.model.lease(next[at], w.id, request.Token)
 		w.given = append(w.given, l.Job.ID)
 		w.granted = append(w.granted, backend.Held{Queue: p.queue, ID: l.Job.ID, Token: request.Token})

@@ -132,6 +132,7 @@ func (p *player) glance() {
 		return
 	}
 	p.compareQueue()
+	p.compareLanes()
 	p.compareJob(rapid.SampledFrom(modelIDs).Draw(p.T, "look at"))
 }
 
