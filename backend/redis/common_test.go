@@ -398,10 +398,10 @@ func (w *twin) stored(t require.TestingT, queue string) map[string]any {
 	for _, key := range []string{"w-2", "w-1", "w0", "w1", "w2", "bell"} {
 		lists[key] = pipe.LRange(ctx, base+key, 0, -1)
 	}
-	for _, key := range []string{"jobs", "running", "history", "blockedon", "ghosts", "meta", "limited", "classes"} {
+	for _, key := range []string{"jobs", "running", "history", "blockedon", "ghosts", "meta", "limited", "classes", "laneof"} {
 		hashes[key] = pipe.HGetAll(ctx, base+key)
 	}
-	for _, key := range []string{"scheduled", "leases", "blocked", "completed", "cancelled", "dead", "slots", "ready"} {
+	for _, key := range []string{"scheduled", "leases", "blocked", "completed", "cancelled", "dead", "slots", "ready", "lanes"} {
 		sets[key] = pipe.ZRangeWithScores(ctx, base+key, 0, -1)
 	}
 	memories := map[string]*goredis.StringCmd{}
