@@ -176,6 +176,20 @@ var laneTests = []test{
 		require.Equal(k, again[2].Job.ID, w.oneByOne(1)[0])
 		require.Equal(k, map[string]int{"a": 2, "b": 2, "plain": 2}, perLane(w.oneByOne(6)))
 	}},
+	{"what comes back comes before a lane whose turn it is", func(k *kit) {
+		w := k.worker("w")
+		k.fill("quick", 40, inLane("quick", 100))
+		for i, lane := range []string{"plain", "a"} {
+			id := k.fill(lane, 3)[0]
+			leases := w.lease(10)
+			at := slices.Index(leased(leases), id)
+			require.GreaterOrEqual(k, at, 0)
+			w.settle(settlement(leases[at], backend.OutcomeReleased))
+			back := w.leaseOne(id)
+			require.Equal(k, map[string]int{"quick": 8}, perLane(leased(w.lease(8))), "round %d", i)
+			w.settled(back, backend.OutcomeCompleted, backend.StateCompleted)
+		}
+	}},
 	{"a job whose lease expired comes first", func(k *kit) {
 		w := k.worker("w")
 		k.fill("a", 3)
@@ -343,8 +357,8 @@ var laneTests = []test{
 						answers <- reply
 						return
 					}
-					if wait := time.Until(reply.NextDue); !reply.NextDue.IsZero() && wait > 0 {
-						time.Sleep(min(wait, short))
+					if !reply.NextDue.IsZero() {
+						time.Sleep(min(time.Until(reply.NextDue), short))
 						waiter.Nudge()
 					}
 				}

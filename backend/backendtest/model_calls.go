@@ -28,9 +28,12 @@ func (p *player) enqueue(limit int) {
 			jobs[i].Delay = never
 		}
 		jobs[i].ReplaceFinished = rapid.Bool().Draw(p.T, "replacing")
+		if jobs[i].Lane = p.lane(); p.racing {
+			jobs[i].Priority, jobs[i].Delay = 0, 0
+			continue
+		}
 		jobs[i].Unique = p.unique()
 		jobs[i].Limits = p.limits()
-		jobs[i].Lane = p.lane()
 	}
 	receipts, err := p.store.Enqueue(p.ctx, jobs)
 	want := p.model.enqueue(jobs)

@@ -82,10 +82,10 @@ end
 
 -- over has the virtual time of a level in which nothing waits pass all of its lanes: nobody has anything coming to him.
 local function over(level)
-  local last = call('ZREVRANGEBYLEX', LANES, '(i' .. level + 1, '[i' .. level, 'LIMIT', 0, 1)[1]
-  local c = clockof(level)
+  local c, before = clockof(level), call('ZLEXCOUNT', LANES, '-', '(i' .. level + 1)
+  local last = before > 0 and call('ZRANGE', LANES, before - 1, before - 1)[1]
   c.front = 0
-  if last then c.now = math.max(c.now, tonumber(string.sub(last, 3, 20))) end
+  if last and string.sub(last, 1, 2) == 'i' .. level then c.now = math.max(c.now, tonumber(string.sub(last, 3, 20))) end
 end
 
 -- forgetpassed forgets up to limit lanes without work that the virtual time has passed.

@@ -7,7 +7,7 @@ end
 -- checklists ends the script if a list is of a wrong type.
 local function checklists()
   for level = 0, 4 do call('LLEN', W[level]) end
-  call('HLEN', LANEOF)
+  call('HEXISTS', LANEOF, '')
   call('ZCARD', LANES)
 end
 
