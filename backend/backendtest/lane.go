@@ -206,7 +206,7 @@ var laneTests = []test{
 		w.settled(w.leaseOne("again"), backend.OutcomeRetry, backend.StateScheduled, after(short))
 		w.settled(w.leaseOne("dead"), backend.OutcomeDead, backend.StateDead)
 		w.settled(w.leaseOne("unknown"), backend.OutcomeBlocked, backend.StateBlocked, on("key"))
-		k.eventually("the delayed ones are due", func() bool { return k.info().Counts[backend.StateWaiting] == 2 })
+		k.eventually("the delayed ones are due", func() bool { return k.lanesWaiting("a") == 2 })
 		k.requireLanes(backend.LaneInfo{Key: "a", Waiting: 2})
 		k.acted(k.RunNow, "later", backend.StateWaiting)
 		k.acted(k.Retry, "dead", backend.StateWaiting)
