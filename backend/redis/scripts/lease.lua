@@ -15,7 +15,7 @@
 -- takes more under the same token. A call that comes after one of a higher number of the
 -- same process is overtaken: nobody waits for its answer any more, so it takes nothing.
 --
--- COST     O(jobs handed out) and, bounded by 1000 each, O(expired + due); of jobs with limits it looks at 500 at most
+-- COST     O(jobs handed out) and, bounded by 1000 each, O(expired + due); of jobs with limits or lanes it looks at 500 at most
 local token, process, number, part = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local max, duration = tonumber(ARGV[5]), tonumber(ARGV[6])
 RETENTION = ARGV[7]

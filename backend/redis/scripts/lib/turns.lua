@@ -1,4 +1,5 @@
 -- turns: how a lease decides between lanes. It goes by what lease.lua knows of the lease.
+local offered = 0 -- jobs of lanes
 
 -- offer hands out the first job of a lane, or parks it, and reports whether the lease goes on.
 local function offer(level, lane)
@@ -53,6 +54,11 @@ fair = function(level, offset)
     if waits > 0 and c.front > 0 then return math.min(room, c.front) end
     if not lane then return room end
     if waits > 0 and list <= lane.at then return math.min(room, math.floor((lane.at - list) / UNIT) + 1) end
+    offered = offered + 1
+    if offered > 500 then
+      more = true
+      return nil
+    end
     if not offer(level, lane) then return nil end
   end
 end
