@@ -73,7 +73,7 @@ type Producer interface {
 // Consumer hands out jobs under leases and takes back what became of them.
 type Consumer interface {
 	// Lease hands out up to Max waiting jobs, highest priority first, then in
-	// the order in which they became due. It first returns expired leases to
+	// the order in which they became due, lanes by turns. It first returns expired leases to
 	// the front of their queue (counting a crash for each job) and moves due
 	// scheduled jobs to the waiting ones.
 	//
@@ -159,6 +159,10 @@ type Inspector interface {
 
 	// Queue returns one queue, or ErrNotFound.
 	Queue(ctx context.Context, name string) (QueueInfo, error)
+
+	// Lanes tells which lanes of a queue have jobs that wait; none if there is no such
+	// queue.
+	Lanes(ctx context.Context, query LanesQuery) (LanesInfo, error)
 }
 
 // Operator acts on stored jobs and queues. Each verb that takes ids answers one

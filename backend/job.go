@@ -84,6 +84,8 @@ type Job struct {
 
 	// Limits are what the job counts against, at most MaxLimits.
 	Limits []Limit `json:"limits,omitempty"`
+	// Lane is where the job waits among those of its priority.
+	Lane Lane `json:"lane,omitzero"`
 
 	// Tags are free words for people who look for the job.
 	Tags []string `json:"tags,omitempty"`

@@ -198,14 +198,17 @@ func CheckClass(name string) error {
 	return checkLetters("class", name, "_-.")
 }
 
-func checkLimitKey(key string) error {
+func checkLimitKey(key string) error { return checkReadable("limit", key) }
+
+// checkReadable says what is wrong with the key of a limit or a lane.
+func checkReadable(of, key string) error {
 	switch {
 	case len(key) > MaxNameLength:
-		return reject("the key of a limit has %d bytes, %d are allowed; take a hash of it: %q…", len(key), MaxNameLength, head(key))
+		return reject("the key of a %s has %d bytes, %d are allowed; take a hash of it: %q…", of, len(key), MaxNameLength, head(key))
 	case !utf8.ValidString(key):
-		return reject("the key %q of a limit is not UTF-8", key)
+		return reject("the key %q of a %s is not UTF-8", key, of)
 	case strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return reject("the key %q of a limit has a control character", key)
+		return reject("the key %q of a %s has a control character", key, of)
 	}
 	return nil
 }

@@ -156,6 +156,9 @@ func (j *NewJob) Check() error {
 	if err := checkLimits(j.Limits); err != nil {
 		return err
 	}
+	if err := j.Lane.check(); err != nil {
+		return err
+	}
 	return j.Unique.check()
 }
 

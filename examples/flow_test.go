@@ -52,6 +52,20 @@ func limitTwice(registry *jobs.Registry, export func(context.Context, *jobs.Job[
 		jobs.Limit("api", jobs.Rate(100, time.Second), jobs.CostBy(func(e Export) int { return e.Pages })))
 }
 
+type SharedExport struct {
+	Tenant string  `json:"tenant"`
+	Share  float64 `json:"share"`
+}
+
+func (SharedExport) Kind() string { return "shared-export" }
+
+func shareOut(registry *jobs.Registry, export func(context.Context, *jobs.Job[SharedExport]) error) {
+	type Export = SharedExport
+	jobs.Handle(registry, export, jobs.FairBy(
+		func(e Export) string { return e.Tenant },
+		jobs.WeightBy(func(e Export) float64 { return e.Share })))
+}
+
 func pauseMail(ctx context.Context, client *jobs.Client) error {
 	err := client.PauseQueue(ctx, "mail", jobs.For(30*time.Minute))
 	return err

@@ -280,6 +280,28 @@ func limit(registry *jobs.Registry, export func(context.Context, *jobs.Job[Expor
 	jobs.Handle(registry, book, jobs.InOrder(func(b Booking) string { return b.Account }))
 }
 
+func fair(registry *jobs.Registry, export func(context.Context, *jobs.Job[Export]) error) {
+	jobs.Handle(registry, export, jobs.FairBy(func(e Export) string { return e.Tenant }))
+}
+
+func TestTheCodeOfFairJobsWorks(t *testing.T) {
+	registry := jobs.NewRegistry()
+	var done []string
+	fair(registry, func(_ context.Context, job *jobs.Job[Export]) error {
+		done = append(done, job.Args.Tenant)
+		return nil
+	})
+	shareOut(registry, func(context.Context, *jobs.Job[SharedExport]) error { return nil })
+	store := jobstest.New(t, registry)
+	for _, tenant := range []string{"busy", "busy", "busy", "small"} {
+		_, err := store.Client().Enqueue(t.Context(), Export{tenant})
+		require.NoError(t, err)
+	}
+	store.Drain(t.Context())
+	require.Contains(t, done[:2], "small")
+	require.Len(t, done, 4)
+}
+
 func TestTheCodeOfLimitedJobsWorks(t *testing.T) {
 	registry := jobs.NewRegistry()
 	var booked []string

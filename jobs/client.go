@@ -188,6 +188,9 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 	if job.Limits, err = c.limits(k, options, args); err != nil {
 		return err
 	}
+	if job.Lane, err = laneOf(k, options, args); err != nil {
+		return err
+	}
 	if job.ID == "" {
 		job.ID = newID(now)
 		job.Fresh = c.plain

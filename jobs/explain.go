@@ -67,6 +67,8 @@ type Reason struct {
 	Ahead       int64 `json:"ahead,omitempty"`
 	AheadAtMost int64 `json:"ahead_at_most,omitempty"`
 	Exact       bool  `json:"exact,omitempty"`
+	// Lane is the one in which the job waits, if it has one.
+	Lane string `json:"lane,omitempty"`
 }
 
 // Explanation says why a job does not run.
@@ -103,7 +105,7 @@ func (e *Explanation) String() string {
 const MaxExplained = 10
 
 // Explain says why a job does not run, or [backend.ErrNotFound]. It reads the job, its
-// queue, the workers, and up to 1,000 jobs that wait before it: a look at the store that
+// queue, the workers, the lanes, and up to 1,000 jobs that wait before it: a look at the store that
 // costs the same however many there are, for people and not for loops. Meanwhile
 // things move on, so it is true to within that look.
 func (c *Client) Explain(ctx context.Context, queue, id string) (*Explanation, error) {
@@ -131,8 +133,16 @@ func (c *Client) Explain(ctx context.Context, queue, id string) (*Explanation, e
 		e.limit = &info
 	}
 	if job.State == backend.StateWaiting {
-		if e.ahead, e.exact, err = c.ahead(ctx, job); err != nil {
+		if e.lanes, err = c.backend.Lanes(ctx, backend.LanesQuery{Queue: queue, Job: id}); err != nil {
 			return nil, err
+		}
+		if e.lanes.Place > 0 {
+			e.ahead = int64(e.lanes.Place) - 1
+		} else if e.ahead, e.exact, err = c.ahead(ctx, job); err != nil {
+			return nil, err
+		}
+		if len(e.lanes.Lanes) > 0 { // which have their turns beside the line that was looked at
+			e.exact = e.queue.Counts[backend.StateWaiting] == e.ahead+1
 		}
 		if e.queue.Shards > 1 { // which wait side by side and are listed one after the other
 			e.ahead, e.exact = 0, false

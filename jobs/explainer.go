@@ -20,6 +20,8 @@ type explainer struct {
 	// ahead is how many jobs wait before it, at least; exactly that where exact is set.
 	ahead int64
 	exact bool
+	// lanes are those of the queue, with the place of the job in its own.
+	lanes LanesInfo
 	// limit is the one at which the job is parked, or nil.
 	limit *LimitInfo
 }
@@ -204,13 +206,34 @@ func (e *explainer) hands() (r Reason, ok bool) {
 
 func (e *explainer) behind() Reason {
 	r := Reason{Cause: CauseBehind, Ahead: e.ahead, Exact: e.exact, AheadAtMost: e.ahead}
+	if e.lanes.Place > 0 {
+		r.Lane = e.job.Lane.Key
+		r.Text = fmt.Sprintf("it is number %d%s in the lane %q", e.lanes.Place, e.ofLane(), r.Lane)
+	}
+	if e.exact && r.Lane != "" {
+		return r
+	}
 	if e.exact {
 		r.Text = fmt.Sprintf("%s before it", count(int(e.ahead), "job waits", "jobs wait"))
 		return r
 	}
 	r.AheadAtMost = max(e.ahead, e.queue.Counts[backend.StateWaiting]-1)
+	if e.lanes.Place > 0 {
+		r.Text = fmt.Sprintf("%s; lanes have their turns, and %d to %d jobs come before it", r.Text, r.Ahead, r.AheadAtMost)
+		return r
+	}
 	r.Text = fmt.Sprintf("at least %d and at most %d jobs wait before it", r.Ahead, r.AheadAtMost)
 	return r
+}
+
+// ofLane says how many wait in the job's lane, if that is known.
+func (e *explainer) ofLane() string {
+	for _, l := range e.lanes.Lanes {
+		if l.Key == e.job.Lane.Key {
+			return fmt.Sprintf(" of %d", l.Waiting)
+		}
+	}
+	return ""
 }
 
 func (e *explainer) finished() Reason {

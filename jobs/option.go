@@ -57,6 +57,7 @@ type kindOptions struct {
 	backoff RetryPolicy
 	unique  *uniqueness
 	limits  []*limit
+	fair    *fairness
 }
 
 type (

@@ -141,6 +141,7 @@ type template struct {
 	Tags        []string          `json:"tags,omitempty"`
 	Headers     map[string]string `json:"headers,omitempty"`
 	Limits      []backend.Limit   `json:"limits,omitempty"`
+	Lane        backend.Lane      `json:"lane,omitzero"`
 	Unique      *uniqueTemplate   `json:"unique,omitempty"`
 }
 
@@ -267,7 +268,7 @@ func (c *Client) schedule(d declaration, declared bool) (backend.Schedule, *spec
 		Kind: job.Kind, Payload: job.Payload, Codec: job.Codec, Priority: job.Priority,
 		MaxAttempts: job.MaxAttempts, MaxCrashes: job.MaxCrashes, Timeout: job.Timeout,
 		ExpireAfter: job.ExpireAfter, Retention: job.Retention, Tags: job.Tags, Headers: job.Headers,
-		Limits: job.Limits,
+		Limits: job.Limits, Lane: job.Lane,
 	}
 	if u := c.registry.kind(job.Kind).uniqueness(draft.job); u != nil {
 		digest, err := u.digest(&job.Job, d.args)

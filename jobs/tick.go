@@ -105,7 +105,7 @@ func (s *spec) job(stored *backend.Schedule, at time.Time) *backend.NewJob {
 		ID: backend.TickID(stored.Name, at), Queue: stored.Queue, Kind: t.Kind, Payload: t.Payload, Codec: t.Codec,
 		Priority: t.Priority, MaxAttempts: t.MaxAttempts, MaxCrashes: t.MaxCrashes, Timeout: t.Timeout,
 		ExpireAfter: t.ExpireAfter, Retention: t.Retention, Tags: t.Tags, Headers: t.Headers,
-		Limits: t.Limits,
+		Limits: t.Limits, Lane: t.Lane,
 	}}
 	if u := t.Unique; u != nil {
 		job.Unique = backend.Unique{Key: keyAt(u.Digest, u.Per, at), Hold: u.Hold, For: u.For, Conflict: u.Conflict}

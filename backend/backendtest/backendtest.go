@@ -27,7 +27,7 @@ type test struct {
 // suite returns all tests that need no policy of their own.
 func suite() []test {
 	return slices.Concat(
-		enqueueTests, replaceTests, uniqueTests, limitTests, limitBesideTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
+		enqueueTests, replaceTests, uniqueTests, limitTests, limitBesideTests, laneTests, leaseTests, repeatTests, expiryTests, settleTests, fencingTests,
 		blockTests, renewTests, saveHistoryTests, cancelTests, operateTests, inspectTests, waitTests,
 		wakeTests, directoryTests, scheduleTests, tickTests, recordTests, memoTests, hostileTests, edgeTests, loadTests, closeTests,
 	)

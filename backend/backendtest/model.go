@@ -1,7 +1,6 @@
 package backendtest
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -32,6 +31,8 @@ type model struct {
 	parks   int
 	memos   map[string]backend.Memo
 
+	contests map[contestants]*contest
+
 	recorded recorded
 }
 
@@ -54,12 +55,17 @@ type entry struct {
 	// number its place among the parked ones, 0 before it was ever parked.
 	kept, spent      bool
 	parkedAt, number int
+
+	// returned is set while the job waits because it came back to the front, foremost if it
+	// is certain to come before all lanes.
+	returned, foremost bool
 }
 
 func newModel() *model {
 	return &model{
 		jobs: map[string]*entry{}, schedules: map[string]*backend.Schedule{}, keys: map[backend.Key]string{},
 		classes:  map[string]*modelClass{},
+		contests: map[contestants]*contest{},
 		memos:    map[string]backend.Memo{},
 		recorded: recorded{figures: map[string]*backend.Figures{}, calls: map[string]uint64{}},
 	}
@@ -104,6 +110,7 @@ func (m *model) wait(e *entry) {
 // become takes what belongs to the earlier state from a job.
 func (m *model) become(e *entry, state backend.State) {
 	e.state, e.parkedAt = state, -1
+	e.returned, e.foremost = false, false
 	m.moved(e)
 	if state.Final() {
 		e.kept, e.spent, e.number = false, false, 0
@@ -137,6 +144,7 @@ var refused = &entry{}
 
 // add stores a job, in the place of one of its id, if that is not nil.
 func (m *model) add(n backend.NewJob, instead *entry) *entry {
+	m.doubt()
 	if instead == nil {
 		instead = &entry{}
 	}
@@ -181,22 +189,7 @@ func (m *model) next(unblock []string) []*entry {
 	if found := m.unblockable(unblock); len(found) > 0 {
 		return found
 	}
-	var first []*entry
-	for _, e := range m.jobs {
-		if e.state != backend.StateWaiting || !m.fits(e) {
-			continue
-		}
-		order := -1
-		if len(first) > 0 {
-			order = cmp.Or(cmp.Compare(first[0].job.Priority, e.job.Priority), cmp.Compare(e.rank, first[0].rank))
-		}
-		if order < 0 {
-			first = first[:0]
-		}
-		if order <= 0 {
-			first = append(first, e)
-		}
-	}
+	first := m.nextWaiting()
 	if parked := m.nextParked(); len(parked) > 0 && (len(first) == 0 || parked[0].job.Priority >= first[0].job.Priority) {
 		return parked
 	}
@@ -290,7 +283,7 @@ func (m *model) settle(all []backend.Settlement) []backend.SettleResult {
 	}
 	m.front -= len(released)
 	for i, e := range released {
-		e.rank = m.front + i
+		m.comeBack(e, m.front+i)
 	}
 	return results
 }
@@ -333,7 +326,8 @@ func (m *model) expire(all []*entry) {
 			m.become(e, backend.StateCancelled)
 		} else {
 			m.become(e, backend.StateWaiting)
-			e.rank, e.number = m.front, foremost
+			m.comeBack(e, m.front)
+			e.number = foremost
 		}
 	}
 }

@@ -28,6 +28,10 @@ func (p *player) enqueue(limit int) {
 			jobs[i].Delay = never
 		}
 		jobs[i].ReplaceFinished = rapid.Bool().Draw(p.T, "replacing")
+		if jobs[i].Lane = p.lane(); p.racing {
+			jobs[i].Priority, jobs[i].Delay = 0, 0
+			continue
+		}
 		jobs[i].Unique = p.unique()
 		jobs[i].Limits = p.limits()
 	}
@@ -71,6 +75,7 @@ func (p *player) lease() {
 			next, at = p.nextIs(request.Unblock, l.Job.ID)
 		}
 		require.GreaterOrEqual(p, at, 0, "lease %d of %v: %q is not next", i, leased(reply.Leases), l.Job.ID)
+		p.handOut(next[at])
 		p.model.lease(next[at], w.id, request.Token)
 		w.given = append(w.given, l.Job.ID)
 		w.granted = append(w.granted, backend.Held{Queue: p.queue, ID: l.Job.ID, Token: request.Token})

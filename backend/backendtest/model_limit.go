@@ -180,6 +180,8 @@ func (p *player) park(full bool) {
 		}
 		return a.rank - b.rank
 	})
+	lanes := slices.ContainsFunc(waiting, func(e *entry) bool { return e.job.Lane.Key != "" })
+	m.parks++
 	for i, e := range waiting {
 		info, err := p.store.Job(p.ctx, p.queue, e.job.ID)
 		require.NoError(p, err)
@@ -191,7 +193,8 @@ func (p *player) park(full bool) {
 		require.False(p, m.fits(e), "job %q is parked, although there is room", e.job.ID)
 		m.become(e, backend.StateBlocked)
 		if e.number == 0 {
-			if i == 0 || e.rank != waiting[i-1].rank || e.job.Priority != waiting[i-1].job.Priority {
+			// In which order lanes had their turns is not known.
+			if !lanes && i > 0 && (e.rank != waiting[i-1].rank || e.job.Priority != waiting[i-1].job.Priority) {
 				m.parks++
 			}
 			e.number = m.parks

@@ -59,6 +59,8 @@ type player struct {
 	queue   string
 	model   *model
 	workers []*modelWorker
+	// racing is set where jobs differ by their lanes only, so that many wait side by side.
+	racing bool
 	// versions are those that the store gave to schedules.
 	versions []uint64
 	// happened counts the events that were recorded, followed those that were read, up to
@@ -88,6 +90,7 @@ type modelWorker struct {
 
 func newPlayer(t *rapid.T, store backend.Backend, queue string) *player {
 	p := &player{T: t, store: store, ctx: context.Background(), queue: queue, model: newModel()}
+	p.racing = rapid.IntRange(0, 3).Draw(t, "racing") == 0
 	for i := range 2 {
 		p.workers = append(p.workers, &modelWorker{id: fmt.Sprintf("%s-worker-%d", queue, i)})
 	}
@@ -132,6 +135,7 @@ func (p *player) glance() {
 		return
 	}
 	p.compareQueue()
+	p.compareLanes()
 	p.compareJob(rapid.SampledFrom(modelIDs).Draw(p.T, "look at"))
 }
 

@@ -162,6 +162,7 @@ func (p *player) tick() {
 		}
 		job.Unique = p.unique()
 		job.Limits = p.limits()
+		job.Lane = p.lane()
 		t.Job = &job
 	}
 	times := 1

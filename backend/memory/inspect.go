@@ -90,9 +90,15 @@ func (q *queue) info() backend.QueueInfo {
 
 func (q *queue) oldestWaiting() time.Time {
 	var oldest time.Time
-	for i := range q.waiting {
-		if j := q.waiting[i].front; j != nil && (oldest.IsZero() || j.EnqueuedAt.Before(oldest)) {
+	look := func(l *list) {
+		if j := l.front; j != nil && (oldest.IsZero() || j.EnqueuedAt.Before(oldest)) {
 			oldest = j.EnqueuedAt
+		}
+	}
+	for i := range q.waiting {
+		look(&q.waiting[i])
+		if ready := q.turns[i].ready; len(ready) > 0 {
+			look(&ready[0].line)
 		}
 	}
 	return oldest
@@ -104,11 +110,11 @@ func (q *queue) lists(state backend.State) []*list {
 	case backend.StateScheduled:
 		return []*list{&q.scheduled}
 	case backend.StateWaiting:
-		lists := make([]*list, priorities)
+		lists := make([]*list, priorities, priorities+len(q.lanes))
 		for i := range q.waiting {
 			lists[i] = &q.waiting[i]
 		}
-		return lists
+		return append(lists, q.lanes...)
 	case backend.StateBlocked:
 		return slices.Concat(q.blocked, q.limits.lines)
 	case backend.StateRunning:

@@ -46,8 +46,12 @@ type job struct {
 	// standings are those in its Limits, until it has finished. parkedAs is its number among
 	// those that were parked, from then on until it is leased; parkedAt is where it is parked.
 	standings []standing
-	parkedAs  int64
-	parkedAt  *pair
+	// lane is the one in which the job waits; returned is set while it waits because it came
+	// back to the front.
+	lane     *lane
+	returned bool
+	parkedAs int64
+	parkedAt *pair
 }
 
 func (j *job) size() int64 { return j.body + j.past }

@@ -105,7 +105,7 @@ func (q *queue) handOut(c *caller, request *backend.LeaseRequest, expires time.D
 	due := q.dueForALook(now)
 	defer func() { q.lookedAt(due, now) }()
 	for i := range q.waiting {
-		if !due.serve(backend.PriorityHighest-i, now, offer) || !take(&q.waiting[i]) {
+		if !due.serve(backend.PriorityHighest-i, now, offer) || !q.takeTurns(i, offer) {
 			return heldBack
 		}
 	}
@@ -121,6 +121,9 @@ func (q *queue) leasable(unblock []string, now int64) bool {
 		if q.waiting[i].len > 0 {
 			return true
 		}
+	}
+	if len(q.lanes) > 0 {
+		return true
 	}
 	for _, key := range unblock {
 		if q.blockedOn[key] != nil {

@@ -9,7 +9,7 @@ type list struct {
 	len         int
 	// serial orders the lists of one state.
 	serial int64
-	// key is what the jobs in a list of blocked ones wait for.
+	// key is what the jobs in a list of blocked ones wait for, or the lane.
 	key string
 	// low and high are the positions given out last at either end.
 	low, high int64

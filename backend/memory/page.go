@@ -13,7 +13,7 @@ import (
 )
 
 // Jobs returns a page. Waiting jobs come in the order in which they will be
-// leased, running ones by the end of their leases, all others in the order in
+// leased, those of lanes after all others, lane by lane, running ones by the end of their leases, all others in the order in
 // which they came into their state.
 func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.JobsPage, error) {
 	err := query.Check()

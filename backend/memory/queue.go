@@ -24,8 +24,13 @@ type queue struct {
 	pausedUntil int64
 	jobs        map[string]*job
 
-	// waiting has a list per priority, the highest first.
-	waiting   [priorities]list
+	// waiting has a list per priority, the highest first, of the jobs without a lane and of
+	// those that came back to the front; turns decides between these and the lanes.
+	waiting [priorities]list
+	turns   [priorities]turns
+	// lanes are the lists of lanes with work, by their serials; opened numbers them.
+	lanes     []*list
+	opened    int64
 	scheduled list
 	due       timeline
 	// blocked has a list per key, in the order in which they came up.
@@ -72,21 +77,28 @@ func (q *queue) waits() int {
 	for i := range q.waiting {
 		n += q.waiting[i].len
 	}
+	for _, l := range q.lanes {
+		n += l.len
+	}
 	return n
 }
 
 func (q *queue) line(j *job) *list { return &q.waiting[backend.PriorityHighest-j.Priority] }
 
-// wait puts a job behind those of its priority that wait already.
+// wait puts a job behind those of its priority, or of its lane, that wait already.
 func (q *queue) wait(j *job) {
 	j.state = backend.StateWaiting
-	q.line(j).pushBack(j)
+	if j.Lane.Key != "" {
+		q.enter(j)
+	} else {
+		q.line(j).pushBack(j)
+	}
 }
 
 // waitFirst puts it before them.
 func (q *queue) waitFirst(j *job) {
 	j.state = backend.StateWaiting
-	j.parkedAs = foremost
+	j.parkedAs, j.returned = foremost, true
 	q.line(j).pushFront(j)
 }
 
@@ -131,6 +143,10 @@ func (q *queue) lift(j *job) {
 	l := j.in
 	l.remove(j)
 	switch j.state {
+	case backend.StateWaiting:
+		if j.returned = false; j.lane != nil {
+			q.leave(j)
+		}
 	case backend.StateScheduled:
 		q.due.drop(j)
 	case backend.StateBlocked:

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -36,7 +38,8 @@ const (
 	fieldDelay
 	fieldAt
 	fieldFarDeadline
-	fieldLimits // scripts/lib/bodylimits.lua knows it
+	fieldLimits // scripts/lib/bodyfield.lua knows it
+	fieldLane   // and it
 )
 
 // envelope encodes a job: with the header if the time of the enqueue, in Unix
@@ -94,6 +97,7 @@ func envelope(j *backend.NewJob, at int64) []byte {
 		}
 	}
 	text(fieldLimits, limitLines(j.Limits))
+	text(fieldLane, laneText(j.Lane))
 	if j.Delay > 0 {
 		number(fieldDelay, millis(j.Delay))
 	} else if !j.At.IsZero() {
@@ -176,6 +180,13 @@ func setBytes(job *backend.Job, field protowire.Number, value []byte) error {
 			return err
 		}
 		job.Limits = limits
+	case fieldLane:
+		weight, key, _ := strings.Cut(string(value), " ")
+		n, err := strconv.ParseFloat(weight, 64)
+		if err != nil {
+			return fmt.Errorf("%w: its lane: %w", errBody, err)
+		}
+		job.Lane = backend.Lane{Key: key, Weight: n}
 	case fieldFarDeadline: // beyond what nanoseconds can express
 		if err := job.Deadline.UnmarshalBinary(value); err != nil {
 			return fmt.Errorf("%w: its deadline: %w", errBody, err)

@@ -150,6 +150,7 @@ func (c *comparison) rare() map[string]func() {
 			time.Sleep(10 * time.Millisecond) // it is due in both, and nobody knows
 		},
 		"enqueue large ones": func() { c.enqueueFresh(0, 20<<10) },
+		"enqueue in a lane":  c.enqueueInALane,
 		"enqueue limited":    func() { c.enqueueLimited(0) },
 		"enqueue limited for soon": func() {
 			c.enqueueLimited(5 * time.Millisecond)
@@ -225,6 +226,14 @@ func (c *comparison) enqueueLimited(delay time.Duration) {
 	c.enqueue([]backend.NewJob{{Fresh: true, Delay: delay, Job: backend.Job{
 		ID: fmt.Sprintf("%s-%04d", c.queue, c.made), Queue: c.queue, Kind: "kind",
 		Limits: []backend.Limit{{Class: "class", Hold: rapid.SampledFrom([]backend.SlotHold{0, 1}).Draw(c.T, "hold"), Rule: backend.LimitRule{Slots: 1}}},
+	}}})
+}
+
+func (c *comparison) enqueueInALane() {
+	c.made++
+	c.enqueue([]backend.NewJob{{Fresh: true, Job: backend.Job{
+		ID: fmt.Sprintf("%s-%04d", c.queue, c.made), Queue: c.queue, Kind: "kind",
+		Lane: backend.Lane{Key: rapid.SampledFrom([]string{"a", "b"}).Draw(c.T, "lane")},
 	}}})
 }
 
@@ -398,10 +407,10 @@ func (w *twin) stored(t require.TestingT, queue string) map[string]any {
 	for _, key := range []string{"w-2", "w-1", "w0", "w1", "w2", "bell"} {
 		lists[key] = pipe.LRange(ctx, base+key, 0, -1)
 	}
-	for _, key := range []string{"jobs", "running", "history", "blockedon", "ghosts", "meta", "limited", "classes"} {
+	for _, key := range []string{"jobs", "running", "history", "blockedon", "ghosts", "meta", "limited", "classes", "laneof"} {
 		hashes[key] = pipe.HGetAll(ctx, base+key)
 	}
-	for _, key := range []string{"scheduled", "leases", "blocked", "completed", "cancelled", "dead", "slots", "ready"} {
+	for _, key := range []string{"scheduled", "leases", "blocked", "completed", "cancelled", "dead", "slots", "ready", "lanes"} {
 		sets[key] = pipe.ZRangeWithScores(ctx, base+key, 0, -1)
 	}
 	memories := map[string]*goredis.StringCmd{}

@@ -144,7 +144,7 @@ const bulky = 16 << 10
 func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
 	c := &cargo{jobs: make([]freight, len(p.at)), common: true}
 	for _, i := range p.at {
-		c.bound = c.bound || jobs[i].Unique.Held() || len(jobs[i].Limits) > 0
+		c.bound = c.bound || jobs[i].Unique.Held() || len(jobs[i].Limits) > 0 || jobs[i].Lane.Key != ""
 	}
 	fresh = fresh && !c.bound
 	for n, i := range p.at {
@@ -157,7 +157,8 @@ func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
 		}
 		c.jobs[n] = freight{id: job.ID, when: due, body: envelope(job, enqueued)}
 		if c.bound {
-			c.jobs[n].unique, c.jobs[n].limits, c.jobs[n].random = &job.Unique, limitLines(job.Limits), job.Fresh
+			c.jobs[n].unique, c.jobs[n].random = &job.Unique, job.Fresh
+			c.jobs[n].limits, c.jobs[n].lane = limitLines(job.Limits), laneText(job.Lane)
 		}
 		c.size += len(c.jobs[n].body) + len(job.ID)
 		c.common = c.common && due == usual && len(c.jobs[n].body) <= bulky

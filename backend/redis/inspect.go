@@ -99,11 +99,14 @@ func worker(token string) string {
 const tokenAt = 40
 
 // cursor is where a page begins: a shard and a place there, which is a level and an
-// offset for waiting jobs, for others the score and the member that were read last.
+// offset for waiting jobs, inLanes and the member that was read last for those that wait in
+// lanes, for others the score and the member that were read last.
 type cursor struct {
 	shard         int
 	first, second string
 }
+
+const inLanes = "lanes"
 
 // startOf is the beginning of a shard.
 func startOf(shard int, state backend.State) cursor {
@@ -138,6 +141,9 @@ func (c cursor) fits(state backend.State) bool {
 	if state != backend.StateWaiting {
 		_, err := strconv.ParseFloat(c.first, 64)
 		return err == nil || c.first == "" && c.second == ""
+	}
+	if c.first == inLanes {
+		return true
 	}
 	level, err := strconv.Atoi(c.first)
 	offset, wrong := strconv.Atoi(c.second)

@@ -17,7 +17,7 @@ import (
 // itself.
 //
 // A tag has a lane for large calls, so that they keep no small one waiting, and one for
-// calls with unique keys or limits, which a script of its own stores.
+// calls with unique keys, limits or lanes, which a script of its own stores.
 type lane struct {
 	mu       sync.Mutex
 	pending  []*cargo
@@ -35,7 +35,7 @@ type cargo struct {
 	jobs   []freight
 	size   int
 	common bool      // all are for the common path
-	bound  bool      // one of them has a unique key, or limits
+	bound  bool      // one of them has a unique key, limits or a lane
 	since  time.Time // when it boarded
 	// done is closed after letters or err is set; nil while the owner flies.
 	done    chan struct{}
@@ -48,8 +48,9 @@ type cargo struct {
 type freight struct {
 	id, when string
 	body     []byte
-	unique   *backend.Unique // only of jobs that share a call with one that has a key, or limits
+	unique   *backend.Unique // only of jobs that share a call with one that has a key, limits or a lane
 	limits   string          // and: as the scripts take them
+	lane     string          // and: as the scripts take it
 	random   bool            // and: the id is new for certain
 }
 

@@ -32,7 +32,7 @@ var (
 
 	operating = role{
 		verbs: []string{
-			"cancel", "retry", "delete", "run_now", "pause", "resume", "set_limit", "limit", "job", "jobs", "queue", "workers",
+			"cancel", "retry", "delete", "run_now", "pause", "resume", "set_limit", "limit", "lanes", "job", "jobs", "queue", "workers",
 			"put_schedule", "delete_schedule", "schedules", "tick",
 			"figures", "events", "memo", "write_memo",
 		},

@@ -148,7 +148,7 @@ func (b *Backend) Tick(ctx context.Context, ticks []backend.Tick) (backend.TickR
 	parts := split(len(ticks), func(i int) *tag { return tags[i] })
 	calls := make([]*call, len(parts))
 	for n, p := range parts {
-		calls[n] = p.tag.call(tickScript, "", 1+14*len(p.at))
+		calls[n] = p.tag.call(tickScript, "", 1+16*len(p.at))
 		calls[n].add(b.retention)
 		for _, i := range p.at {
 			calls[n].addTick(&ticks[i])
@@ -206,7 +206,7 @@ func (c *call) addTick(t *backend.Tick) {
 	if t.Job == nil {
 		c.add("", "2", "0", "")
 		c.addUnique(&backend.Unique{})
-		c.add("")
+		c.add("", "")
 		return
 	}
 	due := "0"
@@ -218,7 +218,7 @@ func (c *call) addTick(t *backend.Tick) {
 	}
 	c.add(t.Job.ID, strconv.Itoa(t.Job.Priority+2), due, string(envelope(t.Job, 0)))
 	c.addUnique(&t.Job.Unique)
-	c.add(limitLines(t.Job.Limits))
+	c.add(limitLines(t.Job.Limits), laneText(t.Job.Lane))
 }
 
 // scheduled returns a queue whose schedules are asked for, which need not be there.

@@ -69,6 +69,7 @@ var (
 	tickScript           = load("tick")
 	setLimitScript       = load("set_limit")
 	limitScript          = load("limit")
+	lanesScript          = load("lanes")
 	recordScript         = load("record")
 	figuresScript        = load("figures")
 	eventsScript         = load("events")

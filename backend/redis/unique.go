@@ -43,15 +43,15 @@ func meet(r *backend.Receipt, holder string) {
 	}
 }
 
-// runBound carries cargos of which some have unique keys or limits.
+// runBound carries cargos of which some have unique keys, limits or lanes.
 func (f *flight) runBound(send sender) (string, error) {
-	call := f.tag.call(enqueueUnique, f.producer, 1+8*f.jobs)
+	call := f.tag.call(enqueueUnique, f.producer, 1+9*f.jobs)
 	call.add(f.number)
 	for _, c := range f.cargos {
 		for i := range c.jobs {
 			call.add(&c.jobs[i].id, c.jobs[i].when, c.jobs[i].body)
 			call.addUnique(c.jobs[i].unique)
-			call.add(c.jobs[i].limits)
+			call.add(c.jobs[i].limits, c.jobs[i].lane)
 		}
 	}
 	reply, err := send(f.fitted(call))

@@ -90,7 +90,7 @@ const sheaf = 32
 // bindable reports whether jobs are a sheaf: fresh, in one queue, and small.
 func bindable(jobs []backend.NewJob) bool {
 	for i := range jobs {
-		if n := &jobs[i]; !n.Fresh || n.Unique.Held() || len(n.Limits) > 0 || n.Queue != jobs[0].Queue || len(n.Payload) > largePayload {
+		if n := &jobs[i]; !n.Fresh || n.Unique.Held() || len(n.Limits) > 0 || n.Lane.Key != "" || n.Queue != jobs[0].Queue || len(n.Payload) > largePayload {
 			return false
 		}
 	}
@@ -168,9 +168,9 @@ func bytesOf(payload []byte) []byte {
 	return payload
 }
 
-// enter stores one job, with its key and its limits if it has some.
+// enter stores one job, with its key, its limits and its lane if it has some.
 func (q *queue) enter(n *backend.NewJob) (backend.Receipt, error) {
-	if n.Unique.Held() || len(n.Limits) > 0 {
+	if n.Unique.Held() || len(n.Limits) > 0 || n.Lane.Key != "" {
 		return q.addBound(n)
 	}
 	s, existing, err := q.add(n)

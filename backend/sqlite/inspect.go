@@ -91,7 +91,8 @@ func (b *Backend) queues(x executor, which string, args ...any) ([]backend.Queue
 			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 1 ORDER BY rank LIMIT 1) UNION ALL
 			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 2 ORDER BY rank LIMIT 1) UNION ALL
 			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 3 ORDER BY rank LIMIT 1) UNION ALL
-			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 4 ORDER BY rank LIMIT 1))`,
+			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level = 4 ORDER BY rank LIMIT 1) UNION ALL
+			SELECT * FROM (SELECT enqueued FROM caddis_job WHERE queue = ?1 AND state = 1 AND level >= 10 ORDER BY level, lane, rank LIMIT 1))`,
 			[]any{ids[i]}, &oldest)
 		infos[i].OldestWaiting = instant(oldest.Int64)
 	}

@@ -36,6 +36,9 @@ type job struct {
 	// among those that were parked, until it is leased.
 	limited bool
 	parked  int64
+	// lane is that of the job, lined is set while it waits there.
+	lane  string
+	lined bool
 	// apart is set if the payload is in caddis_payload.
 	apart bool
 }
@@ -49,13 +52,20 @@ const jobColumns = leanColumns + `, payload IS NULL,
 // leanColumns are those of a job without its payload.
 const leanColumns = `seq, queue, id, state, level, rank, at, ifnull(key, ''), ifnull(token, ''), ifnull(worker, ''),
 	ifnull(process, 0), ahead, cancel, done, crashes, enqueued, due, bytes, kind, ifnull(options, ''), ifnull(history, ''),
-	limited IS NOT NULL, ifnull(parked, 0)`
+	limited IS NOT NULL, ifnull(parked, 0), ifnull(lane, '')`
 
 func (j *job) fields() []any {
 	return []any{
 		&j.seq, &j.queue, &j.id, &j.state, &j.level, &j.rank, &j.at, &j.key, &j.token, &j.worker,
 		&j.process, &j.ahead, &j.cancel, &j.done, &j.crashes, &j.enqueued, &j.due, &j.bytes, &j.kind, &j.options, &j.history,
-		&j.limited, &j.parked,
+		&j.limited, &j.parked, &j.lane,
+	}
+}
+
+// scanned tells the level of a job that waits in its lane from the place of its row.
+func (j *job) scanned() {
+	if j.level >= inLane {
+		j.level, j.lined = j.level-inLane, true
 	}
 }
 
@@ -64,6 +74,7 @@ func whole(x executor, query string, args ...any) (all []*job, err error) {
 	err = each(x, query, args, func(rows *sql.Rows) error {
 		j := &job{}
 		err := rows.Scan(append(j.fields(), &j.apart, &j.payload)...)
+		j.scanned()
 		all = append(all, j)
 		return err
 	})
@@ -75,7 +86,9 @@ func lean(x executor, query string, args ...any) (all []*job, err error) {
 	err = each(x, query, args, func(rows *sql.Rows) error {
 		j := &job{}
 		all = append(all, j)
-		return rows.Scan(j.fields()...)
+		err := rows.Scan(j.fields()...)
+		j.scanned()
+		return err
 	})
 	return all, err
 }
@@ -94,6 +107,7 @@ type options struct {
 	Headers     []header      `json:"headers,omitempty"`
 
 	Limits []backend.Limit `json:"limits,omitempty"`
+	Lane   *backend.Lane   `json:"lane,omitempty"`
 }
 
 type header struct {
@@ -104,12 +118,15 @@ type header struct {
 // encodeOptions returns nil for none.
 func encodeOptions(j *backend.Job) (any, error) {
 	if j.Codec == "" && j.MaxAttempts == 0 && j.MaxCrashes == 0 && j.Timeout == 0 && j.Deadline.IsZero() &&
-		j.ExpireAfter == 0 && j.Retention == 0 && len(j.Tags) == 0 && len(j.Headers) == 0 && len(j.Limits) == 0 {
+		j.ExpireAfter == 0 && j.Retention == 0 && len(j.Tags) == 0 && len(j.Headers) == 0 && len(j.Limits) == 0 && j.Lane.Key == "" {
 		return nil, nil
 	}
 	o := options{
 		Codec: []byte(j.Codec), MaxAttempts: j.MaxAttempts, MaxCrashes: j.MaxCrashes, Timeout: j.Timeout,
 		Deadline: j.Deadline.UTC(), ExpireAfter: j.ExpireAfter, Retention: j.Retention, Limits: j.Limits,
+	}
+	if j.Lane.Key != "" {
+		o.Lane = &j.Lane
 	}
 	for _, tag := range j.Tags {
 		o.Tags = append(o.Tags, []byte(tag))
@@ -146,6 +163,9 @@ func (j *job) public(queue string) (backend.Job, error) {
 	job.Codec, job.MaxAttempts, job.MaxCrashes, job.Timeout = string(o.Codec), o.MaxAttempts, o.MaxCrashes, o.Timeout
 	job.Deadline, job.ExpireAfter, job.Retention = o.Deadline, o.ExpireAfter, o.Retention
 	job.Limits = o.Limits
+	if o.Lane != nil {
+		job.Lane = *o.Lane
+	}
 	for _, tag := range o.Tags {
 		job.Tags = append(job.Tags, string(tag))
 	}

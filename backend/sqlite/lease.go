@@ -110,8 +110,11 @@ type handOut struct {
 // from hands out jobs of a queue. It reports whether it ended at one that is not leased
 // ahead.
 func (h *handOut) from(q *queue) (heldBack bool, err error) {
-	if q.limited > 0 {
-		return h.serve(q)
+	if q.limited > 0 || q.laned > 0 {
+		if heldBack, err = h.serve(q); err == nil {
+			err = q.forgetLanes()
+		}
+		return heldBack, err
 	}
 	if q.count[blocked] > 0 {
 		for _, key := range h.request.Unblock {

@@ -67,8 +67,14 @@ func (q *queue) left(s state, bytes int64) {
 // last gives out the rank behind all others.
 func (q *queue) last() int64 { q.back++; return q.back }
 
-// wait puts a job behind those of its priority that wait already.
-func (q *queue) wait(j *job) error { return q.waitAt(j, q.last()) }
+// wait puts a job behind those of its priority, or of its lane, that wait already.
+func (q *queue) wait(j *job) error {
+	err := q.waitAt(j, q.last())
+	if err == nil && j.lane != "" {
+		err = q.enlane(j)
+	}
+	return err
+}
 
 // waitFirst puts it before them.
 func (q *queue) waitFirst(j *job) error {
@@ -223,6 +229,7 @@ func (q *queue) forget() (forgotten int, err error) {
 
 // promote lets due jobs wait, in the order in which they became due.
 func (q *queue) promote() error {
+	before := q.back
 	n, err := q.t.exec(`UPDATE caddis_job SET state = 1, at = 0, rank = ? + due.n FROM (
 			SELECT seq AS of, row_number() OVER (ORDER BY at, rank) AS n FROM caddis_job
 			WHERE queue = ? AND state = 0 AND at <= ? ORDER BY at, rank LIMIT ?) AS due
@@ -230,7 +237,10 @@ func (q *queue) promote() error {
 	q.back += n
 	q.count[scheduled] -= n
 	q.count[waiting] += n
-	return err
+	if err != nil {
+		return err
+	}
+	return q.sortIn(before)
 }
 
 // reclaim returns expired leases to the front, the one that expired first foremost.

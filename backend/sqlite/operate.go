@@ -46,6 +46,11 @@ func (b *Backend) Retry(ctx context.Context, name string, ids []string) ([]backe
 			q.bytes[j.state-completed] += j.bytes - before
 		}
 		j.crashes = 0
+		if j.lane != "" {
+			if err := q.countLaned(1); err != nil {
+				return err
+			}
+		}
 		if err := q.wait(j); err != nil {
 			return err
 		}

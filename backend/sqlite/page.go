@@ -10,7 +10,7 @@ import (
 )
 
 // Jobs implements backend.Inspector. Waiting jobs come in the order in which they
-// will be leased, scheduled ones by when they are due, running ones by the end of
+// will be leased, those that wait in lanes after all others, scheduled ones by when they are due, running ones by the end of
 // their leases, blocked ones by what they wait for, finished ones in the order in
 // which they ended.
 func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.JobsPage, error) {
@@ -96,6 +96,9 @@ func (j *job) cursor() cursor {
 	case scheduled:
 		return cursor{First: j.at, Second: j.rank}
 	case waiting:
+		if j.lined {
+			return cursor{First: j.level + inLane, Second: j.rank}
+		}
 		return cursor{First: j.level, Second: j.rank}
 	case blocked:
 		return cursor{Key: []byte(j.key), Second: j.rank}

@@ -37,12 +37,14 @@ type numbers struct {
 	ever  struct{ completed, failed, cancelled, dead, crashed, trimmed int64 }
 	// limited is how many unfinished jobs have limits; triggers count those that end.
 	limited int64
+	// laned is how many unfinished jobs have lanes, and how many lanes are known.
+	laned int64
 }
 
 const queueColumns = `id, paused, front, back,
 	scheduled, waiting, blocked, running, completed, cancelled, dead,
 	completed_bytes, cancelled_bytes, dead_bytes,
-	ever_completed, ever_failed, ever_cancelled, ever_dead, ever_crashed, ever_trimmed, limited`
+	ever_completed, ever_failed, ever_cancelled, ever_dead, ever_crashed, ever_trimmed, limited, laned`
 
 func (n *numbers) fields() []any {
 	return []any{
@@ -50,7 +52,7 @@ func (n *numbers) fields() []any {
 		&n.count[0], &n.count[1], &n.count[2], &n.count[3], &n.count[4], &n.count[5], &n.count[6],
 		&n.bytes[0], &n.bytes[1], &n.bytes[2],
 		&n.ever.completed, &n.ever.failed, &n.ever.cancelled, &n.ever.dead, &n.ever.crashed, &n.ever.trimmed,
-		&n.limited,
+		&n.limited, &n.laned,
 	}
 }
 

@@ -145,6 +145,9 @@ func (t *txn) sweep(request *backend.SweepRequest) (reply backend.SweepReply, er
 		if err := q.release(tidyBound); err != nil {
 			return reply, err
 		}
+		if err := q.forgetLanes(); err != nil {
+			return reply, err
+		}
 		if err := q.forgetBuckets(); err != nil {
 			return reply, err
 		}

@@ -14,7 +14,7 @@ const (
 	tryBound  = 500
 )
 
-// server hands out the jobs of a queue in which some have limits: one after the other.
+// server hands out the jobs of a queue in which some have limits or lanes: one after the other.
 type server struct {
 	*handOut
 	q     *queue
@@ -46,7 +46,9 @@ func (h *handOut) serve(q *queue) (heldBack bool, err error) {
 	}
 	for level := int64(0); level <= backend.PriorityHighest-backend.PriorityLowest; level++ {
 		more, err := s.parked(level)
-		if more && err == nil {
+		if more && err == nil && q.laned > 0 {
+			more, err = s.lanes(level)
+		} else if more && err == nil {
 			more, err = s.line(`SELECT `+leanColumns+` FROM caddis_job WHERE queue = ? AND state = 1 AND level = ? ORDER BY rank LIMIT ?`, q.id, level)
 		}
 		if err != nil || !more {

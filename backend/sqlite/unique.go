@@ -37,7 +37,7 @@ func (h *holder) gives(n *backend.NewJob) bool {
 	return n.Unique.Conflict == backend.ConflictReplace && h.job != nil && h.unstarted && h.job.state <= blocked
 }
 
-// addBound stores a job with a unique key or limits, unless the queue holds one of its id,
+// addBound stores a job with a unique key, limits or a lane, unless the queue holds one of its id,
 // another one holds its key, or a limit refuses it.
 func (q *queue) addBound(n *backend.NewJob) (backend.Receipt, error) {
 	receipt := backend.Receipt{Queue: q.name, ID: n.ID}
@@ -96,6 +96,9 @@ func (q *queue) addBound(n *backend.NewJob) (backend.Receipt, error) {
 	}
 	if err == nil && len(n.Limits) > 0 {
 		err = q.enroll(job.ID, n.Limits)
+	}
+	if err == nil && n.Lane.Key != "" {
+		err = q.assign(job.ID, n.Lane.Key)
 	}
 	return receipt, err
 }

@@ -1,7 +1,7 @@
 -- cancel ends jobs that are not running, and marks those that are.
 --
--- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta holders holds holdtimes limited slots ready bell
--- USES     base clock bell waiting final state ghosts keys limits cancel turn
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts laneof lanes meta holders holds holdtimes limited slots ready bell
+-- USES     base clock bell lanes waiting final state ghosts keys limits cancel turn
 -- ARGV     retention, then ids
 -- RETURNS  one letter per id, of the first ones at least: x cancelled now, X was so before, R marked, - no such job,
 --          C D in another final state

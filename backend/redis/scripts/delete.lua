@@ -1,7 +1,7 @@
 -- delete removes jobs that are not running.
 --
--- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta holders holds holdtimes limited slots ready bell
--- USES     base clock bell waiting final state ghosts keys limits turn
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts laneof lanes meta holders holds holdtimes limited slots ready bell
+-- USES     base clock bell lanes waiting final state ghosts keys limits turn
 -- ARGV     ids
 -- RETURNS  one letter per id, of the first ones at least: x deleted, R running, - no such job
 -- COST     O(ids)
@@ -23,13 +23,14 @@ for i = 1, #ARGV do
         rare()
       elseif state == 'blocked' then
         unblock(id, value)
-      else
+      elseif not leave(id) then
         haunt(levelof(call('HGET', JOBS, id)), id)
       end
       call('HDEL', JOBS, id)
       call('HDEL', HISTORY, id)
       letgo({ id }, true)
       vacate({ id }, true)
+      forgetlanes({ id })
     end
   end
   letters[i] = letter

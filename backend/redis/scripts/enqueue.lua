@@ -1,6 +1,6 @@
 -- enqueue stores jobs; an id that is held already is left as it is.
 --
--- KEYS     jobs waiting scheduled running history blockedon completed cancelled dead meta bell last
+-- KEYS     jobs waiting scheduled running history blockedon completed cancelled dead laneof lanes meta bell last
 -- USES     base clock
 -- ARGV     flight, then groups of jobs that have a when in common: when, how many, and for each its id and body
 --          when: level, "~" if a finished job of the id gives way, then "+" and a delay, "=" and an instant (ms),
@@ -117,7 +117,7 @@ if #levels > 0 then
   if n == 0 then call('HEXISTS', JOBS, '') end -- of a wrong type it ends the script here, as do these
   for i = 2, #levels do call('LLEN', W[levels[i]]) end
   if head <= now * 8 + 7 then
-    -- USES waiting promote
+    -- USES lanes waiting promote
     promote(1000) -- they became due before
   end
   for i = 1, #levels do each('RPUSH', W[levels[i]], line[levels[i]]) end

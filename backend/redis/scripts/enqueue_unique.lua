@@ -1,10 +1,10 @@
--- enqueue_unique stores jobs of which some hold unique keys or have limits, one after the other.
+-- enqueue_unique stores jobs of which some hold unique keys, have limits or wait in lanes, one after the other.
 --
--- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes limited classes slots rates ready last
--- USES     base clock waiting promote state ghosts final bell keys limits rules enroll unique
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead ghosts laneof lanes meta bell holders holds holdtimes limited classes slots rates ready last
+-- USES     base clock lanes waiting promote state ghosts final bell keys limits rules enroll unique
 -- ARGV     flight, then for each job: id, when (see enqueue, but for "!"), body, hold (f until finished, s until started,
 --          t for a time, '' for a job without a key), key, time in ms, conflict (k keep, r replace), limits (a line for each: hold as in lib/limits,
---          cost, slots, rate, per in microseconds and burst, and the pair)
+--          cost, slots, rate, per in microseconds and burst, and the pair), lane (see lib/lanes; '' for none)
 -- RETURNS  now, one letter per job (the state of the job or of the holder; a capital, or - if that has gone, if
 --          nothing was stored; ! if a limit refuses it), the ids of the holders, a line each; an empty line where
 --          there is none, and for an id that was held already; for ! the pair. No letters if a later flight of this producer was there before
@@ -20,7 +20,7 @@ end
 checklists()
 for _, key in ipairs({ JOBS, RUNNING, HISTORY, BLOCKEDON, GHOSTS, META, HOLDERS, HOLDS, LIMITED }) do call('HLEN', key) end
 for _, key in ipairs({ SCHEDULED, COMPLETED, CANCELLED, DEAD, HOLDTIMES }) do call('ZCARD', key) end
-for at = 9, #ARGV, 8 do
+for at = 9, #ARGV, 9 do
   if ARGV[at] ~= '' then
     call('HLEN', CLASSES)
     for _, key in ipairs({ BLOCKED, SLOTS, RATES, READY }) do call('ZCARD', key) end
@@ -36,7 +36,7 @@ local LETTERS = {
 }
 local bulky, news, stored = false, false, false
 
-local function store(id, when, body)
+local function store(id, when, body, lane)
   local level, due = tonumber(string.sub(when, 1, 1)), 0
   local mark, instant = string.match(when, '^.~?([+=])(.*)$')
   if mark == '+' then
@@ -47,20 +47,21 @@ local function store(id, when, body)
   local low = now % 4294967296
   call('HSET', JOBS, id, struct.pack('>HI4', level * 8192 + (now - low) / 4294967296, low) .. body)
   bulky, stored = bulky or #body > BULKY, true
+  if lane ~= '' then assign(id, level, lane) end
   if due > now then
     local score = due * 8 + level
     call('ZADD', SCHEDULED, score, id)
     news, first = news or score < first, math.min(first, score)
     return 's'
   end
-  call('RPUSH', W[level], id)
+  if lane ~= '' then queueup(level, id) else call('RPUSH', W[level], id) end
   news = true
   return 'w'
 end
 
 local letters, holders, n = {}, {}, 0
-for at = 2, #ARGV, 8 do
-  local id, when, body, hold, key, time, conflict, limits = unpack(ARGV, at, at + 7)
+for at = 2, #ARGV, 9 do
+  local id, when, body, hold, key, time, conflict, limits, lane = unpack(ARGV, at, at + 8)
   local letter, holder, finished, other, state, replaces = nil, '', nil, nil, nil, nil
   if call('HEXISTS', JOBS, id) == 1 then
     local state = stateof(id)
@@ -86,7 +87,7 @@ for at = 2, #ARGV, 8 do
         forget(finished, { id })
       end
       if not other and hold ~= '' then holder = id end
-      letter = store(other or id, when, body)
+      letter = store(other or id, when, body, lane)
       if hold ~= '' then take(other or id, hold, key, time) end
       enroll(other or id, list)
     end

@@ -1,7 +1,7 @@
 -- job reads a job.
 --
--- KEYS     jobs waiting scheduled leases running history blockedon completed cancelled dead meta bell
--- USES     base clock bell waiting promote state describe
+-- KEYS     jobs waiting scheduled leases running history blockedon completed cancelled dead laneof lanes meta bell
+-- USES     base clock bell lanes waiting promote state describe
 -- ARGV     id
 -- RETURNS  id, state, number, record, body, history
 -- COST     O(1)

@@ -1,12 +1,13 @@
 -- jobs reads a page of the jobs in a state.
 --
--- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell
--- USES     base clock bell waiting promote state describe
+-- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts laneof lanes meta bell
+-- USES     base clock bell lanes waiting promote state describe
 -- ARGV     state, where to begin (two values), limit, how many bytes may be read, whether a larger job is read
 --          all the same if it is the first
 -- RETURNS  where the next page begins ("end", "" after the last), then per job as in job.lua. It ends early
 --          after these bytes, 200 jobs, or 2000 entries of ids that waited before.
---          A page of waiting jobs begins at a level and an offset, which hold as deleted ids stay in their lists;
+--          A page of waiting jobs begins at a level and an offset, which hold as deleted ids stay in their lists, or of
+--          those in lanes, which come last, at "lanes" and the member that was read last;
 --          others begin after a score and a member, which hold whatever has left the set meanwhile.
 -- COST     O(limit), and the offset's nodes of a long list; O(log jobs) steps to find the beginning
 local state, limit = ARGV[1], math.min(200, tonumber(ARGV[4]))
@@ -24,7 +25,9 @@ end
 
 local ids, read, out, first, second = {}, 0, nil, ARGV[2], ARGV[3]
 if state == 'waiting' then
-  local level, offset = tonumber(first), tonumber(second)
+  local level, offset, lane = tonumber(first), tonumber(second), ''
+  if first == 'lanes' then level, offset, lane = -1, 0, second end
+  local function lanes(limit) return call('ZRANGEBYLEX', LANES, lane == '' and '[j' or '(' .. lane, '(k', 'LIMIT', 0, limit) end
   local haunted = tonumber(call('HGET', META, 'ghosts') or 0) > 0
   local looked, steps = 0, 20000 -- entries of the page, and those that it may be searched for in the list
   local after = {} -- of each id: where the page goes on after it
@@ -60,11 +63,16 @@ if state == 'waiting' then
       end
     end
   end
+  for _, member in ipairs(level < 0 and #ids < limit and lanes(limit - #ids) or {}) do
+    ids[#ids + 1] = string.sub(member, string.find(member, '\0', 1, true) + 16)
+    after[#ids] = { -1, 0, member }
+  end
   out, read = describe(ids, room, some)
   if read == 0 and #ids > 0 then
     level, offset = after[1][1], after[1][2] - 1
-  elseif read < #ids then
-    level, offset = after[read][1], after[read][2]
+  elseif read > 0 then
+    lane = after[read][3] or lane
+    if read < #ids then level, offset = after[read][1], after[read][2] end
   end
   local any = false
   if level >= 0 then
@@ -73,6 +81,8 @@ if state == 'waiting' then
   end
   if any then
     first, second = string.format('%d', level), string.format('%d', offset)
+  elseif #lanes(1) > 0 then
+    first, second = 'lanes', lane
   else
     first, second = 'end', ''
   end

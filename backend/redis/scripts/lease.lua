@@ -1,7 +1,7 @@
 -- lease hands out waiting jobs to one worker, after it has returned expired
 -- leases and moved due jobs.
 --
--- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts meta bell holders holds holdtimes limited classes slots rates ready last
+-- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead ghosts laneof lanes meta bell holders holds holdtimes limited classes slots rates ready last
 -- USES     base clock paused
 -- ARGV     token, process, number, part, max, duration in ms, retention, blocked keys to list,
 --          count ("1": say exactly how many are left), how many of max are leased ahead, proof (see grace), then the keys
@@ -15,12 +15,12 @@
 -- takes more under the same token. A call that comes after one of a higher number of the
 -- same process is overtaken: nobody waits for its answer any more, so it takes nothing.
 --
--- COST     O(jobs handed out) and, bounded by 1000 each, O(expired + due); of jobs with limits it looks at 500 at most
+-- COST     O(jobs handed out) and, bounded by 1000 each, O(expired + due); of jobs with limits or lanes it looks at 500 at most
 local token, process, number, part = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local max, duration = tonumber(ARGV[5]), tonumber(ARGV[6])
 RETENTION = ARGV[7]
 
-local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts', 'common', 'bulky')
+local meta = call('HMGET', META, 'paused', 'beat', 'grace', 'ghosts', 'common', 'bulky', 'virtual')
 local paused, ghosts = pausedfrom(meta[1]), tonumber(meta[4] or 0)
 local last = call('GET', LAST)
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]
@@ -61,7 +61,7 @@ elseif head then
   local stale, changed
   grace, stale, changed = graceof(meta[2], meta[3], duration, ARGV[11])
   if tonumber(head) <= now and grace <= now then
-    -- USES waiting history final bell keys limits reclaim
+    -- USES lanes waiting history final bell keys limits reclaim
     local n, full = reclaim(1000)
     reclaimed = n
     unfinished = full
@@ -73,13 +73,13 @@ elseif now - tonumber(meta[2] or 0) > 500 then
 end
 
 if due and tonumber(due) <= now * 8 + 7 then
-  -- USES waiting promote
+  -- USES lanes waiting promote
   if promote(1000) == 1000 then unfinished = true end
   due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
 end
 
 -- Mostly there is nothing but jobs of the usual priority.
-local unusual = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HISTORY, HOLDS, LIMITED) > 0
+local unusual = call('EXISTS', W[0], W[1], W[3], W[4], BLOCKED, HISTORY, HOLDS, LIMITED, LANEOF, LANES) > 0
 local anyblocked = unusual and call('ZCARD', BLOCKED) > 0 and call('HLEN', BLOCKEDON) > 0
 local asked, before = want, #ids
 local taken, spent, gone = {}, {}, 0 -- entries to cut off per level; ghosts among them
@@ -101,8 +101,14 @@ local function unfit(id)
 end
 local stops, try, serve, parked
 if limited then
-  -- USES waiting bell keys limits rules admit serve
+  -- USES lanes waiting bell keys limits rules admit serve
   parked = park
+end
+-- Jobs with lanes: whether there are some, and who is next.
+local laned = unusual and not paused and call('EXISTS', LANEOF, LANES) > 0
+local fair, hadturn, endturns
+if laned and want > 0 then
+  -- USES lanes turns
 end
 if not paused then
   if anyblocked and #ARGV > 11 then
@@ -144,8 +150,16 @@ if not paused then
     full = full or limited and serve(level)
     want = asked - (#ids - before)
     while not full do
-      local page = call('LRANGE', W[level], offset, offset + want)
-      local n = math.min(#page, want)
+      local most, had = want, #ids
+      if fair then
+        most, had = fair(level, offset), #ids
+        if not most then
+          full = true
+          break
+        end
+      end
+      local page = call('LRANGE', W[level], offset, offset + most)
+      local n = math.min(#page, most)
       if n > 0 and (bulky or limited or ghosts > gone) then
         local names = {}
         if ghosts > gone then
@@ -179,12 +193,15 @@ if not paused then
       end
       offset, looked = offset + n, looked + n
       want = asked - (#ids - before)
-      if full or #page <= n then break end
+      local lane = fair and hadturn(level, n, #ids - had)
+      if full or #page <= n and not lane then break end
       if want == 0 or looked > 20000 then full, more = true, true end
     end
     if offset > 0 then taken[level] = offset end
     if full then break end
   end
+  if fair then endturns(not full) end
+  if laned and not heldback then more = more or #call('ZRANGEBYLEX', LANES, '[w', '(x', 'LIMIT', 0, 1) > 0 end
 end
 
 local bodies, dropped = fields(JOBS, ids), 0
@@ -207,6 +224,10 @@ if dropped > 0 then
   if limited then
     -- USES bell limits
     vacate(vanished, true)
+  end
+  if laned then
+    -- USES lanes
+    forgetlanes(vanished)
   end
 end
 local past = unusual and #ids > 0 and call('HLEN', HISTORY) > 0 and fields(HISTORY, ids) or {}
@@ -260,6 +281,11 @@ if #ids > 0 then
       end
       letgo(started)
     end
+    if laned then
+      local names = {}
+      for i, id in ipairs(ids) do names[i] = 'j' .. id end
+      for i, lane in ipairs(fields(LANEOF, names)) do counted[ids[i]] = counted[ids[i]] or lane end
+    end
     for i, id in ipairs(ids) do
       if counted[id] then records[2 * i] = string.sub(records[2 * i], 1, TOKENAT - 2) .. '+' .. string.sub(records[2 * i], TOKENAT) end
     end
@@ -279,6 +305,7 @@ if more and not paused then
   if ghosts > gone or room < 0 or ARGV[9] == '1' then
     left = gone - ghosts
     for level = 0, 4 do left = left + call('LLEN', W[level]) end
+    left = left + call('ZLEXCOUNT', LANES, '[j', '(k')
   end
 end
 if not paused and unfinished then left = math.max(1, left) end
@@ -311,7 +338,9 @@ end
 if bulky and call('HLEN', JOBS) == 0 then bulky = call('HDEL', META, 'bulky') == 0 end
 local common = not paused and not unfinished and not bulky and ghosts <= gone
 if common and unusual then
-  if call('EXISTS', LIMITED) == 1 then -- see lib/limits.lua
+  if call('EXISTS', LANEOF, LANES) > 0 then
+    common = false
+  elseif call('EXISTS', LIMITED) == 1 then -- see lib/limits.lua
     local mixed = call('HEXISTS', META, 'mixed') == 1
     if mixed and call('EXISTS', W[0], W[1], W[2], W[3], W[4]) == 0 then mixed = call('HDEL', META, 'mixed') == 0 end
     common = not mixed and call('EXISTS', W[0], W[1], W[3], W[4], HOLDS) == 0 and (not ready or ready > now)
@@ -326,6 +355,7 @@ if common then
   if ready and (head == 0 or ready < head) then head = ready end
   if head > 0 then limit = math.min(limit, head) end
   call('HSET', META, 'common', limit, 'due', head)
+  if meta[7] or fair then call('HDEL', META, 'virtual') end
 elseif meta[5] then
   call('HDEL', META, 'common')
 end

@@ -1,6 +1,6 @@
 -- queue reads the counts of a queue.
 --
--- KEYS     jobs waiting scheduled leases blocked completed cancelled dead ghosts meta
+-- KEYS     jobs waiting scheduled leases blocked completed cancelled dead ghosts lanes meta
 -- USES     base clock paused
 -- ARGV     none
 -- RETURNS  paused (1 for good, or until when), oldest waiting (ms, 0 for none), then the number of jobs
@@ -31,10 +31,17 @@ for level = 0, 4 do
     end
   end
 end
+local laned = call('ZLEXCOUNT', LANES, '[j', '(k')
+for level = laned > 0 and 4 or -1, 0, -1 do
+  local member = call('ZRANGEBYLEX', LANES, '[w' .. level, '(w' .. level + 1, 'LIMIT', 0, 1)[1]
+  local lane = member and '[j' .. level .. string.sub(member, 21) .. '\0'
+  local first = lane and call('ZRANGEBYLEX', LANES, lane, '(k', 'LIMIT', 0, 1)[1]
+  if first then look(string.sub(first, #lane + 15)) end
+end
 if due > 0 then look(call('ZRANGE', SCHEDULED, 0, 0)[1]) end
 return {
   tonumber(pausedfrom(meta[1]) or 0), oldest,
-  call('ZCARD', SCHEDULED) - due, waiting, call('ZCARD', BLOCKED), call('ZCARD', LEASES),
+  call('ZCARD', SCHEDULED) - due, waiting + laned, call('ZCARD', BLOCKED), call('ZCARD', LEASES),
   call('ZCARD', COMPLETED), call('ZCARD', CANCELLED), call('ZCARD', DEAD),
   tonumber(meta[3] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0),
   tonumber(meta[6] or 0), tonumber(meta[7] or 0), tonumber(meta[8] or 0),

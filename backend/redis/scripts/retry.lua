@@ -1,7 +1,7 @@
 -- retry makes dead and cancelled jobs wait again, with attempts and crashes at 0.
 --
--- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead meta limited classes slots rates ready bell
--- USES     base clock bell waiting promote history final state limits rules enroll bodylimits turn
+-- KEYS     jobs waiting scheduled running history blocked blockedon completed cancelled dead laneof lanes meta limited classes slots rates ready bell
+-- USES     base clock bell lanes waiting promote history final state limits rules enroll bodyfield turn
 -- ARGV     ids
 -- RETURNS  one letter per id, of the first ones at least: w waiting now, - no such job, else the state that does not allow it
 -- COST     O(ids)
@@ -24,8 +24,10 @@ for i = 1, #ARGV do
         if blob == NOHISTORY then call('HDEL', HISTORY, id) else call('HSET', HISTORY, id, blob) end
       end
       local body = call('HGET', JOBS, id)
-      enroll(id, declared(bodylimits(body)))
-      call('RPUSH', W[levelof(body)], id)
+      enroll(id, declared(bodyfield(body, LIMITSTAG)))
+      local lane = bodyfield(body, LANETAG)
+      if lane ~= '' then assign(id, levelof(body), lane) end
+      queueup(levelof(body), id)
       any = true
     end
   end

@@ -1,7 +1,7 @@
 -- run_now makes scheduled and blocked jobs wait for a worker at once.
 --
--- KEYS     jobs waiting scheduled running blocked blockedon completed cancelled dead ghosts meta limited slots ready bell
--- USES     base clock bell waiting promote state ghosts limits turn
+-- KEYS     jobs waiting scheduled running blocked blockedon completed cancelled dead ghosts laneof lanes meta limited slots ready bell
+-- USES     base clock bell lanes waiting promote state ghosts limits turn
 -- ARGV     ids
 -- RETURNS  one letter per id, of the first ones at least: w waiting, - no such job, else the state that does not allow it
 -- COST     O(ids)
@@ -18,13 +18,13 @@ for i = 1, #ARGV do
     letter = LETTERS[state] or 'w'
     if state == 'scheduled' then
       call('ZREM', SCHEDULED, id)
-      call('RPUSH', W[levelof(call('HGET', JOBS, id))], id)
+      queueup(levelof(call('HGET', JOBS, id)), id)
       any = true
     elseif state == 'blocked' then
       unblock(id, value)
       local pair = string.match(value, '^%dlimit:([^%z]*)%z')
       if pair then wake(pair) end
-      call('RPUSH', W[levelof(call('HGET', JOBS, id))], id)
+      queueup(levelof(call('HGET', JOBS, id)), id)
       any = true
     end
   end

@@ -1,6 +1,6 @@
 -- settle records what became of leased jobs.
 --
--- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead meta bell holders holds holdtimes limited classes slots rates ready last
+-- KEYS     jobs waiting scheduled leases running history blocked blockedon completed cancelled dead laneof lanes meta bell holders holds holdtimes limited classes slots rates ready last
 -- USES     base
 -- ARGV     call, retention, then groups of settlements that have a token and an outcome in common:
 --          token, outcome, how many, and for each its id and, unless the outcome is F, its history
@@ -31,7 +31,7 @@ end
 local records = fields(RUNNING, ids)
 local past = call('HLEN', HISTORY) > 0
 local letters, seen, done, forgotten, others = {}, {}, {}, {}, {}
-local ended = {} -- those that have finished and may hold a unique key, or have limits
+local ended = {} -- those that have finished and may hold a unique key, or have limits or a lane
 local stopped, back, unrun = {}, {}, {} -- those with limits that have not finished; that come to the front; that were not run
 local mine, mark -- a token and what a record has at TOKENAT if it holds
 for i = 1, n do
@@ -55,7 +55,7 @@ end
 local apply -- what is left to do for those that are not forgotten
 if #others > 0 then
   RETENTION = ARGV[2]
-  -- USES clock waiting promote history final bell
+  -- USES clock lanes waiting promote history final bell
   local histories, kept, untils, cancelled, dead = {}, {}, {}, {}, {}
   local scheduled, members, on = {}, {}, {}
   local released, again = lines(), lines()
@@ -172,6 +172,11 @@ if apply then apply() end
 if #ended > 0 or #stopped > 0 or #back > 0 then
   -- USES clock bell keys limits
   letgo(ended)
+  if #ended > 0 and call('EXISTS', LANEOF) == 1 then
+    local names = {}
+    for i = 1, #ended do names[i] = 'j' .. ended[i] end
+    each('HDEL', LANEOF, names)
+  end
   if call('EXISTS', LIMITED) == 1 then
     -- USES rules refund
     refund(unrun)

@@ -1,7 +1,7 @@
 -- sweep does the housekeeping of a queue: expired leases, due jobs, retention.
 --
--- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead meta bell holders holds holdtimes limited slots rates ready
--- USES     base clock paused bell waiting promote history final grace keys limits mend reclaim
+-- KEYS     jobs waiting scheduled leases running history blocked completed cancelled dead laneof lanes meta bell holders holds holdtimes limited slots rates ready
+-- USES     base clock paused bell lanes waiting promote history final grace keys limits mend reclaim
 -- ARGV     duration in ms, retention, proof (see grace), then keys
 -- RETURNS  reclaimed, trimmed, more, those of the keys for which blocked jobs wait, in how many ms the next lease
 --          expires and in how many that happens, a job is due or a pause ends (-1: there is none of them),
@@ -32,6 +32,13 @@ mend()
 local full = call('ZRANGEBYSCORE', RATES, '-inf', string.format('%.0f', micro), 'LIMIT', 0, 1000)
 each('ZREM', RATES, full)
 if #full == 1000 then more = 1 end
+if call('EXISTS', LANES) == 1 then
+  for level = 0, 4 do
+    if call('LLEN', W[level]) == 0 and not nextlane(level) then over(level) end
+    if forgetpassed(level, 1000) == 1000 then more = 1 end
+  end
+  keepclock()
+end
 local keys = {}
 for i = 4, #ARGV do
   local key = ARGV[i]
@@ -44,7 +51,7 @@ end
 local paused = pausedfrom(meta[1])
 local due = call('ZRANGE', SCHEDULED, 0, 0, 'WITHSCORES')[2]
 local ready = call('ZRANGE', READY, 0, 0, 'WITHSCORES')[2]
-if paused ~= '1' and (due or ready and tonumber(ready) <= now or call('EXISTS', W[0], W[1], W[2], W[3], W[4]) > 0) then ring() end
+if paused ~= '1' and (due or ready and tonumber(ready) <= now or call('EXISTS', W[0], W[1], W[2], W[3], W[4], LANES) > 0) then ring() end
 
 local expires, soon = -1, -1
 local head = call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')[2]

@@ -15,13 +15,14 @@ local function cancel(id)
     rare()
   elseif state == 'blocked' then
     unblock(id, value)
-  else
+  elseif not leave(id) then
     haunt(levelof(call('HGET', JOBS, id)), id)
   end
   retire('cancelled', { id }, { now + policy('cancelled').age })
   call('HINCRBY', META, 'cancelled', 1)
   letgo({ id })
   vacate({ id }, true)
+  forgetlanes({ id })
   trim('cancelled', 1001)
   return 'x'
 end

@@ -1,9 +1,16 @@
 -- mend looks at up to 100 slots, the next ones with each call, and frees those whose job does
 -- not run any more: a program of an older version has settled it, or the server has lost a part.
--- It also forgets the limits of jobs that are gone, of a few that it takes at random.
+-- It also forgets the limits and lanes of jobs that are gone, of a few that it takes at random.
 local function mend()
   for _, id in ipairs(call('HRANDFIELD', LIMITED, 20)) do
     if call('HEXISTS', JOBS, id) == 0 then call('HDEL', LIMITED, id) end
+  end
+  for _, name in ipairs(call('HRANDFIELD', LANEOF, 20)) do
+    local id = string.match(name, '^j(.*)$')
+    if id and call('HEXISTS', JOBS, id) == 0 then
+      leave(id)
+      forgetlanes({ id })
+    end
   end
   local from = call('HGET', META, 'mended')
   local members = call('ZRANGEBYLEX', SLOTS, from and '(' .. from or '-', '+', 'LIMIT', 0, 100)

@@ -56,8 +56,10 @@ local function reclaim(limit)
     finish('cancelled', cancelled)
     letgo(cancelled)
     vacate(cancelled, true)
+    forgetlanes(cancelled)
   end
   letgo(vanished, true)
   vacate(vanished, true)
+  forgetlanes(vanished)
   return #ids, full
 end

@@ -40,12 +40,13 @@ local function withdraw(id, state)
     call('ZREM', SCHEDULED, id)
   elseif state == 'blocked' then
     unblock(id, call('HGET', BLOCKEDON, id))
-  else
+  elseif not leave(id) then
     haunt(levelof(call('HGET', JOBS, id)), id)
   end
   call('HDEL', JOBS, id)
   call('HDEL', HISTORY, id)
   letgo({ id }, true)
   vacate({ id }, true)
+  forgetlanes({ id })
   rare()
 end

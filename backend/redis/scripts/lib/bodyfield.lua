@@ -1,6 +1,7 @@
--- bodylimits finds the limits of a job in its body, as declare reads them: field 15 of a
--- message of protocol buffers.
-local function bodylimits(body)
+-- bodyfield finds a text in the body of a job, a message of protocol buffers: the limits of the job, as declare reads them,
+-- or its lane, as assign does.
+local LIMITSTAG, LANETAG = 122, 130 -- of fields 15 and 16
+local function bodyfield(body, wanted)
   local at, size = 7, #body
   local function varint()
     local n, unit = 0, 1
@@ -14,7 +15,7 @@ local function bodylimits(body)
     local tag, n = varint(), varint()
     if not n then break end
     if tag % 8 == 2 then
-      if tag == 122 then return string.sub(body, at, at + n - 1) end
+      if tag == wanted then return string.sub(body, at, at + n - 1) end
       at = at + n
     elseif tag % 8 ~= 0 then
       break
