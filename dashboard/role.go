@@ -11,9 +11,10 @@ const (
 	// RoleView may look at everything but payloads.
 	RoleView
 	// RoleOperate may retry, run now and cancel jobs, pause and resume queues and
-	// schedules, and run a schedule now.
+	// schedules, run a schedule now, have workers be quiet, resume and resize, and see
+	// where their handlers are.
 	RoleOperate
-	// RoleAdmin may delete as well.
+	// RoleAdmin may delete jobs and stop workers as well.
 	RoleAdmin
 )
 

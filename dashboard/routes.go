@@ -35,5 +35,11 @@ func (d *Dashboard) routes() map[string]route {
 		"pause-schedule":  act(RoleOperate, d.pauseSchedule),
 		"resume-schedule": act(RoleOperate, d.resumeSchedule),
 		"run-schedule":    act(RoleOperate, d.runSchedule),
+
+		"quiet-workers":  act(RoleOperate, d.quietWorkers),
+		"resume-workers": act(RoleOperate, d.resumeWorkers),
+		"resize-workers": act(RoleOperate, d.resizeWorkers),
+		"worker-stacks":  act(RoleOperate, d.workerStacks),
+		"stop-workers":   act(RoleAdmin, d.stopWorkers),
 	}
 }
