@@ -70,6 +70,31 @@ func (c *counting) Schedules(ctx context.Context, q backend.SchedulesQuery) (bac
 	return c.Backend.Schedules(ctx, q)
 }
 
+func (c *counting) Memo(ctx context.Context, name, key string) (backend.Memo, error) {
+	c.note("Memo")
+	return c.Backend.Memo(ctx, name, key)
+}
+
+func (c *counting) WriteMemo(ctx context.Context, write backend.MemoWrite) (backend.Memo, error) {
+	c.note("WriteMemo")
+	return c.Backend.WriteMemo(ctx, write)
+}
+
+func (c *counting) Events(ctx context.Context, q backend.EventsQuery) (backend.EventsPage, error) {
+	c.note("Events")
+	return c.Backend.Events(ctx, q)
+}
+
+func (c *counting) Figures(ctx context.Context, q backend.FiguresQuery) (backend.Series, error) {
+	c.note("Figures")
+	return c.Backend.Figures(ctx, q)
+}
+
+func (c *counting) Limit(ctx context.Context, q backend.LimitQuery) (backend.LimitInfo, error) {
+	c.note("Limit")
+	return c.Backend.Limit(ctx, q)
+}
+
 func (c *counting) Check(ctx context.Context) ([]backend.Warning, error) {
 	c.note("Check")
 	return c.Backend.Check(ctx)
@@ -106,8 +131,8 @@ func pagesCost(t *testing.T) {
 		"jobs?kind=none":                  "2 Jobs, " + look,
 		"job?queue=mail&id=waiting-1":     "2 Job, 1 Jobs, 1 Queue, 1 Schedules, 1 Workers",
 		"errors":                          "1 Jobs, " + look,
-		"workers":                         look,
-		"worker?id=w-1":                   "1 Jobs, " + look,
+		"workers":                         "1 Events, " + look,
+		"worker?id=w-1":                   "1 Jobs, 2 Memo, 1 Queues, 1 Schedules, 2 Workers, 1 WriteMemo",
 		"schedules":                       "1 Queues, 2 Schedules, 1 Workers",
 		"operations":                      "",
 		"find?id=waiting-1":               "1 Job, " + look,
