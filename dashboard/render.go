@@ -62,7 +62,7 @@ type navItem struct {
 
 var navigation = []navItem{
 	{".", "Overview"}, {"queues", "Queues"}, {"jobs", "Jobs"}, {"errors", "Errors"},
-	{"workers", "Workers"}, {"schedules", "Schedules"}, {"operations", "Operations"},
+	{"workers", "Workers"}, {"schedules", "Schedules"}, {"limits", "Limits"}, {"operations", "Operations"},
 }
 
 // pageTemplates has one per page, each within the layout.

@@ -11,8 +11,8 @@ const (
 	// RoleView may look at everything but payloads.
 	RoleView
 	// RoleOperate may retry, run now and cancel jobs, pause and resume queues and
-	// schedules, run a schedule now, have workers be quiet, resume and resize, and see
-	// where their handlers are.
+	// schedules, run a schedule now, set and reset limits, have workers be quiet, resume
+	// and resize, and see where their handlers are.
 	RoleOperate
 	// RoleAdmin may delete jobs and stop workers as well.
 	RoleAdmin

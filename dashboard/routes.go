@@ -19,6 +19,8 @@ func (d *Dashboard) routes() map[string]route {
 		"workers":    view(d.workers),
 		"worker":     view(d.worker),
 		"schedules":  view(d.schedules),
+		"limits":     view(d.limits),
+		"limit":      view(d.limit),
 		"operations": view(d.operationList),
 		"operation":  view(d.operation),
 		livePath:     view(d.live),
@@ -35,6 +37,9 @@ func (d *Dashboard) routes() map[string]route {
 		"pause-schedule":  act(RoleOperate, d.pauseSchedule),
 		"resume-schedule": act(RoleOperate, d.resumeSchedule),
 		"run-schedule":    act(RoleOperate, d.runSchedule),
+
+		"set-limit":   act(RoleOperate, d.setLimit),
+		"reset-limit": act(RoleOperate, d.resetLimit),
 
 		"quiet-workers":  act(RoleOperate, d.quietWorkers),
 		"resume-workers": act(RoleOperate, d.resumeWorkers),
