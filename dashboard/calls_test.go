@@ -123,9 +123,9 @@ func pagesCost(t *testing.T) {
 	}
 	const look = "1 Queues, 1 Schedules, 1 Workers"
 	for path, want := range map[string]string{
-		"":                                "1 Check, 11 Job, 2 Jobs, 1 Queues, 2 Schedules, 1 Workers",
+		"":                                "1 Check, 1 Figures, 11 Job, 2 Jobs, 1 Queue, 1 Queues, 2 Schedules, 1 Workers",
 		"queues":                          look,
-		"queue?name=mail":                 "1 Check, 11 Job, 2 Jobs, 1 Queues, 3 Schedules, 1 Workers",
+		"queue?name=mail":                 "1 Check, 1 Figures, 11 Job, 2 Jobs, 1 Queue, 1 Queues, 3 Schedules, 1 Workers",
 		"jobs":                            "1 Jobs, " + look,
 		"jobs?state=dead":                 "1 Jobs, " + look,
 		"jobs?kind=none":                  "2 Jobs, " + look,
@@ -133,6 +133,8 @@ func pagesCost(t *testing.T) {
 		"errors":                          "1 Jobs, " + look,
 		"workers":                         "1 Events, " + look,
 		"worker?id=w-1":                   "1 Jobs, 2 Memo, 1 Queues, 1 Schedules, 2 Workers, 1 WriteMemo",
+		"figures":                         "1 Figures, 1 Queue, " + look, // without figures it asks whether the queue is there
+		"figures?queue=mail&span=week":    "1 Figures, 1 Queue, " + look,
 		"limits":                          "4 Jobs, " + look,
 		"limits?queue=mail":               "4 Jobs, " + look,
 		"limit?queue=mail&name=none":      "1 Limit",

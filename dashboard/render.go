@@ -61,7 +61,7 @@ type navItem struct {
 }
 
 var navigation = []navItem{
-	{".", "Overview"}, {"queues", "Queues"}, {"jobs", "Jobs"}, {"errors", "Errors"},
+	{".", "Overview"}, {"figures", "Figures"}, {"queues", "Queues"}, {"jobs", "Jobs"}, {"errors", "Errors"},
 	{"workers", "Workers"}, {"schedules", "Schedules"}, {"limits", "Limits"}, {"operations", "Operations"},
 }
 

@@ -21,6 +21,7 @@ func (d *Dashboard) routes() map[string]route {
 		"schedules":  view(d.schedules),
 		"limits":     view(d.limits),
 		"limit":      view(d.limit),
+		"figures":    view(d.figurePage),
 		"operations": view(d.operationList),
 		"operation":  view(d.operation),
 		livePath:     view(d.live),
