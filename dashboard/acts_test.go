@@ -128,6 +128,7 @@ func TestWhoMayNotActIsShownNoButtonAndRefused(t *testing.T) {
 		"act": {"act", "retry", "job", "mail/dead-1"}, "act-all": {"act", "retry", "state", "dead"}, "stop-operation": {"id", "x"},
 		"pause-queue": {"name", "mail"}, "resume-queue": {"name", "mail"}, "pause-schedule": {"queue", "mail", "name", "nightly"},
 		"resume-schedule": {"queue", "mail", "name", "nightly"}, "run-schedule": {"queue", "mail", "name", "nightly"},
+		"copy-job":  {"queue", "mail", "id", "dead-1"},
 		"set-limit": {"queue", "mail", "name", "tenant", "slots", "1"}, "reset-limit": {"queue", "mail", "name", "tenant"},
 		"quiet-workers": {"worker", "w-1"}, "resume-workers": {"who", "all"}, "resize-workers": {"worker", "w-1", "concurrency", "1"}, "worker-stacks": {"who", "all"},
 	}

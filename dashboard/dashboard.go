@@ -262,9 +262,9 @@ func statusOf(err error) int {
 		return own.status
 	case errors.Is(err, backend.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, backend.ErrRejected):
+	case errors.Is(err, backend.ErrRejected), errors.Is(err, jobs.ErrPayload):
 		return http.StatusBadRequest
-	case errors.Is(err, backend.ErrState), errors.Is(err, backend.ErrConflict):
+	case errors.Is(err, backend.ErrState), errors.Is(err, backend.ErrConflict), errors.Is(err, backend.ErrLimited):
 		return http.StatusConflict
 	case errors.Is(err, operate.ErrBusy):
 		return http.StatusTooManyRequests

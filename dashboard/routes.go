@@ -15,6 +15,7 @@ func (d *Dashboard) routes() map[string]route {
 		"jobs":       view(d.jobs),
 		"job":        view(d.job),
 		"find":       view(d.find),
+		"edit":       {least: RoleAdmin, serve: d.edit},
 		"errors":     view(d.errorGroups),
 		"workers":    view(d.workers),
 		"worker":     view(d.worker),
@@ -38,6 +39,9 @@ func (d *Dashboard) routes() map[string]route {
 		"pause-schedule":  act(RoleOperate, d.pauseSchedule),
 		"resume-schedule": act(RoleOperate, d.resumeSchedule),
 		"run-schedule":    act(RoleOperate, d.runSchedule),
+
+		"copy-job": act(RoleOperate, d.copyJob),
+		"edit-job": act(RoleAdmin, d.editJob),
 
 		"set-limit":   act(RoleOperate, d.setLimit),
 		"reset-limit": act(RoleOperate, d.resetLimit),
