@@ -187,6 +187,13 @@ func (t *tree) does(name string, s *Status) string {
 			return fmt.Sprintf("waits for the store to confirm what became of %d jobs", s.Unconfirmed)
 		}
 		return "the store has confirmed everything"
+	case executorName(t.recorder):
+		return "brings figures and events to the store"
+	case executorName(t.ticker):
+		if s.State != StateRunning {
+			return "enqueues nothing"
+		}
+		return "enqueues the jobs of schedules that are due"
 	case executorName(t.keeper):
 		return fmt.Sprintf("keeps the leases of %d jobs", s.Running+s.Unconfirmed)
 	}

@@ -177,8 +177,10 @@ func short(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
 		return fmt.Sprintf("%dµs", d.Microseconds())
-	case d < 10*time.Second && d%time.Second != 0:
-		return strconv.FormatFloat(d.Seconds(), 'g', 2, 64) + "s"
+	case d < 10*time.Millisecond && d%time.Millisecond != 0:
+		return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64) + "ms"
+	case d > time.Second && d < 10*time.Second:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
 	}
 	return operate.Span(d)
 }
@@ -194,6 +196,7 @@ func along(series *backend.Series) (all []string) {
 		at := from.Add(to.Sub(from) * time.Duration(i) / (labels - 1)).Truncate(series.Step)
 		all = append(all, clock(at, to.Sub(from)/labels))
 	}
+	all[labels-1] += " UTC"
 	return all
 }
 

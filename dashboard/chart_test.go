@@ -54,7 +54,7 @@ func TestScalesReadWell(t *testing.T) {
 		require.Equal(t, want, roundUp(n))
 	}
 	for d, want := range map[time.Duration]string{
-		50 * time.Microsecond: "50µs", 3400 * time.Microsecond: "0.0034s", 1500 * time.Millisecond: "1.5s", 10 * time.Minute: "10m", time.Second: "1s",
+		50 * time.Microsecond: "50µs", 3400 * time.Microsecond: "3.4ms", 20 * time.Millisecond: "20ms", 1500 * time.Millisecond: "1.5s", 10 * time.Minute: "10m", time.Second: "1s",
 	} {
 		require.Equal(t, want, short(d))
 	}

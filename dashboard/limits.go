@@ -39,7 +39,7 @@ func (d *Dashboard) limits(q *request) error {
 		return err
 	}
 	body.More = body.More || len(queues) > maxLimitQueues
-	return d.render(q, http.StatusOK, view{Name: "limits", Title: "Limits", Nav: "limits", Now: look.At, Every: 5, Body: body})
+	return d.render(q, http.StatusOK, view{Name: "limits", Title: "Limits", Nav: "limits", Now: look.At, Every: 5, Least: 5000, Body: body})
 }
 
 func (d *Dashboard) limit(q *request) error {

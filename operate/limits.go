@@ -16,10 +16,10 @@ import (
 const MaxLimits = 100
 
 // limitPage is how many jobs of a state Limits looks at.
-const limitPage = 250
+const limitPage = 100
 
 // Limits tells of the limits of queues that are in use: a store has no list of them, and
-// they are found by the jobs that have them. Of each queue the first 250 running, blocked,
+// they are found by the jobs that have them. Of each queue the first 100 running, blocked,
 // waiting and scheduled jobs are looked at, up to MaxLimits different limits are read, one by
 // one, and those where most jobs are parked come first. more is true if there may be others:
 // one whose name and key are known is read by [jobs.Client.Limit].

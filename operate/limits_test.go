@@ -14,7 +14,7 @@ import (
 
 func TestLimitsAreFoundByTheJobsThatHaveThemTheFullestFirst(t *testing.T) {
 	onStores(t, func(t *testing.T, f *fleet) {
-		for i := range 120 {
+		for i := range 130 {
 			key := fmt.Sprintf("tenant-%03d", i)
 			_, err := f.client.Enqueue(t.Context(), Welcome{}, jobs.Queue("q"), jobs.Limit("tenant", jobs.Slots(1), jobs.LimitBy(func(Welcome) string { return key })))
 			require.NoError(t, err)
