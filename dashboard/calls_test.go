@@ -40,6 +40,13 @@ func (c *counting) taken() (all []string) {
 	return all
 }
 
+// reads is how often a call was made since.
+func (c *counting) reads(call string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls[call]
+}
+
 func (c *counting) Job(ctx context.Context, queue, id string) (backend.JobInfo, error) {
 	c.note("Job")
 	return c.Backend.Job(ctx, queue, id)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -176,5 +177,24 @@ func TestTheTreeOfAWorkerThatIsSilentIsNotTakenForPresent(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		require.NotContains(t, s.page("worker?id=w-1"), `aria-current="step"`)
 		require.Contains(t, s.text("worker?id=w-1"), "running-1", "what it holds is read from the store")
+	})
+}
+
+func TestStreamsAboutManyWorkersCostTheStoreWhatTwentyDo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &counting{Backend: newSite(t, "memory:", dashboard.Config{}).store, calls: map[string]int{}}
+		s := onStore(t, store, dashboard.Config{})
+		for i := range 100 {
+			s.follow(fmt.Sprintf("live?worker=w-%d", i), func() {})
+		}
+		s.follow("live?worker="+url.QueryEscape(strings.Repeat("\x00<script>", 100)), func() {})
+		time.Sleep(time.Second)
+		store.taken()
+		time.Sleep(10 * time.Second)
+		reads := store.reads("Memo")
+		require.Greater(t, reads, 100)
+		require.LessOrEqual(t, reads, 20*100+20)
+		s.board.Close()
 	})
 }
