@@ -40,14 +40,14 @@ func (*ordersRead) IgnoreDeadLetterLogging() {}
 // ordersAge is after what time orders are read again of which nothing was heard.
 const ordersAge = time.Minute
 
-// stateDelay is after what time the new state of a worker is published.
-const stateDelay = 50 * time.Millisecond
+// resizeDelay is after what time the new size of a worker is published.
+const resizeDelay = 50 * time.Millisecond
 
 // heed takes the orders that are new. Of those that were given before the worker was there
 // it takes what is to last, and leaves out a stop.
 func (o *control) heed(orders *jobs.Orders, worker string) (todo map[jobs.OrderVerb]jobs.Order) {
 	todo = map[jobs.OrderVerb]jobs.Order{}
-	for _, verb := range []jobs.OrderVerb{jobs.OrderQuiet, jobs.OrderResize, jobs.OrderStop, jobs.OrderStacks} {
+	for _, verb := range []jobs.OrderVerb{jobs.OrderQuiet, jobs.OrderResize, jobs.OrderStop, jobs.OrderStacks, jobs.OrderWatch} {
 		order := orders.For(worker, verb)
 		if order.Number == o.heeded[verb] {
 			continue
@@ -104,8 +104,11 @@ func (k *keeper) ordersRead(c actor.Context, m *ordersRead) {
 	if len(todo) == 0 {
 		return
 	}
-	k.post.after(stateDelay, c.Self(), &chore{})
 	for verb, order := range todo {
+		if verb == jobs.OrderWatch {
+			k.showing.watch()
+			continue
+		}
 		k.config.Logger.Info("the worker was told by an operator", "verb", string(verb), "value", order.Value)
 		switch verb {
 		case jobs.OrderQuiet:
@@ -115,6 +118,7 @@ func (k *keeper) ordersRead(c actor.Context, m *ordersRead) {
 				k.post.send(k.supervisor, &Resume{})
 			}
 		case jobs.OrderResize:
+			k.post.after(resizeDelay, c.Self(), &chore{})
 			k.resize(int(order.Value))
 		case jobs.OrderStop:
 			k.post.send(k.door, &Stop{})

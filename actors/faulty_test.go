@@ -228,6 +228,10 @@ func (f *faulty) Memo(ctx context.Context, name, key string) (backend.Memo, erro
 	return ask(ctx, f, "memo", func() (backend.Memo, error) { return f.Backend.Memo(ctx, name, key) })
 }
 
+func (f *faulty) WriteMemo(ctx context.Context, write backend.MemoWrite) (backend.Memo, error) {
+	return ask(ctx, f, "write memo", func() (backend.Memo, error) { return f.Backend.WriteMemo(ctx, write) })
+}
+
 func (f *faulty) Listen(ctx context.Context, deliver func(backend.Command)) error {
 	return f.do(ctx, "listen", func() error { return f.Backend.Listen(ctx, deliver) })
 }

@@ -14,7 +14,8 @@ import (
 // all runs, and keeps house (see house). It listens for commands, and it stores the
 // progress that handlers report.
 // It makes one call at a time, the most urgent first: leases, orders, house, progress.
-// Orders are what operators have told the worker by way of the store (see control).
+// Orders are what operators have told the worker by way of the store (see control). While
+// somebody looks, and while the worker stops, it tells how its tree is (see showing).
 //
 // What it learns it puts into effect itself: a run whose lease is lost, or whose
 // job somebody cancelled, has its context cancelled. It sends blockedKeys to the
@@ -36,6 +37,9 @@ type keeper struct {
 	queues  *served
 	news    *news
 	control *control
+	showing *showing
+	// look is the tree as it is, farewell the last that the worker tells.
+	look, farewell func() jobs.WorkerTree
 	// supervisor and door take what the worker is told.
 	supervisor, door *actor.PID
 
@@ -96,7 +100,7 @@ func newKeeper(t *tree) *keeper {
 		house:  house{all: true},
 		config: &t.config, worker: t.worker, started: t.started, status: t.status, line: t.line, ledger: t.ledger,
 		clock: t.clock, life: t.life, post: t.post, bell: t.bell, fetcher: t.fetcher, ticker: t.ticker,
-		queues: t.queues, news: t.news, control: t.control, supervisor: t.supervisor, door: t.door.pid,
+		queues: t.queues, news: t.news, control: t.control, showing: t.showing, look: t.look, farewell: t.farewell, supervisor: t.supervisor, door: t.door.pid,
 		leases: batches[*run]{count: renewCount, bytes: renewBytes, weigh: func(*run) int { return lease }},
 		progress: batches[*run]{count: renewCount, bytes: progressBytes,
 			weigh: func(r *run) int { return lease + len(r.newestProgress()) }},
@@ -141,6 +145,17 @@ func (k *keeper) Receive(c actor.Context) {
 		k.ordersRead(c, m)
 	case *chore:
 		k.house.due = true
+	case *stateChanged:
+		k.house.due = !k.draining
+		k.showing.due = true
+	case *showDue:
+		k.showing.ticking, k.showing.due = false, true
+	case *shown:
+		if m.by != k {
+			return
+		}
+		k.calling, k.abort = "", nil
+		k.shown(c, m)
 	case *houseKept:
 		if m.by != k {
 			return
@@ -150,7 +165,7 @@ func (k *keeper) Receive(c actor.Context) {
 	case *drain:
 		k.draining = true
 		k.leave()
-		if k.calling != announcing {
+		if k.calling != announcing && k.calling != telling {
 			k.hangUp()
 		}
 		k.post.after(min(signOffTimeout, k.life.untilEnd()/2), c.Self(), &hurry{})
@@ -203,6 +218,7 @@ func (k *keeper) advance(c actor.Context) {
 		k.renew(c, &k.leases, k.config.Lease/3)
 	case k.control.due:
 		k.readOrders(c)
+	case k.showing.due && k.show(c):
 	case k.house.due:
 		k.keepHouse(c)
 	case k.progress.size() > 0:
@@ -326,11 +342,16 @@ func (k *keeper) signOff(c actor.Context) {
 	self, record := c.Self(), k.record()
 	limit := max(time.Millisecond, min(signOffTimeout, k.life.untilEnd()))
 	k.line.call(k.line.dispatch.Schedule, "sign off", limit, func(ctx context.Context) error {
+		var err error
 		if k.ledger.leaves() {
-			_, err := k.line.store.Announce(ctx, record, time.Millisecond)
-			return err
+			_, err = k.line.store.Announce(ctx, record, time.Millisecond)
+		} else {
+			err = k.line.store.SignOff(ctx, k.worker, k.queues.all())
 		}
-		return k.line.store.SignOff(ctx, k.worker, k.queues.all())
+		if err == nil {
+			k.lastWord(ctx)
+		}
+		return err
 	}, func(err error) {
 		if err != nil {
 			k.config.Logger.Debug("the worker's record stays until it expires", "error", err)

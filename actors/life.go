@@ -24,6 +24,13 @@ type life struct {
 	cancelling atomic.Bool
 	// stopBegan and stopBy are when a stop began and will be over, in Unix nanoseconds.
 	stopBegan, stopBy atomic.Int64
+	// plan is that of a stop that has begun.
+	plan atomic.Pointer[plan]
+	// reason says why the worker ends, crashed that it could not go on.
+	reason  atomic.Pointer[string]
+	crashed atomic.Bool
+	// changed is called when the state has changed, but for the first time.
+	changed func()
 	// keeperPulse is when the keeper last began a round, fetcherPulse when the
 	// fetcher last heard of one, in Unix nanoseconds.
 	keeperPulse, fetcherPulse atomic.Int64
@@ -47,6 +54,9 @@ func (l *life) setState(to State) {
 	from := l.current.Swap(&stateSince{to, time.Now()}).state
 	if from == to {
 		return
+	}
+	if from != StateStarting && !to.Final() {
+		l.changed()
 	}
 	l.news.changed(from, to, func() {
 		l.log.Debug("worker changes its state", "worker", l.worker, "from", string(from), "to", string(to))

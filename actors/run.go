@@ -23,8 +23,10 @@ type run struct {
 	began   time.Time
 	// noted is set once the start was recorded; it belongs to records.
 	noted bool
-	// stop cancels the handler's context.
-	stop atomic.Pointer[context.CancelCauseFunc]
+	// stop cancels the handler's context, cancelledAt is when that was done, in Unix
+	// nanoseconds.
+	stop        atomic.Pointer[context.CancelCauseFunc]
+	cancelledAt atomic.Int64
 	// work is there while the handler runs.
 	work atomic.Pointer[jobs.Run]
 
@@ -67,6 +69,7 @@ func (r *run) ref() Ref {
 // affected.
 func (r *run) cancel(cause error) {
 	if stop := r.stop.Load(); stop != nil {
+		r.cancelledAt.CompareAndSwap(0, time.Now().UnixNano())
 		(*stop)(cause)
 	}
 }
@@ -145,7 +148,7 @@ func (r *run) execute(w *workshop, returned func()) {
 		cancel(jobs.ErrLeaseLost)
 	}
 	if w.life.cancelling.Load() {
-		cancel(jobs.ErrStopping)
+		r.cancel(jobs.ErrStopping)
 	}
 	var limit *time.Timer
 	if d := work.Timeout(); d > 0 {
@@ -180,4 +183,12 @@ func (c *storeClock) now() time.Time {
 		return time.Now()
 	}
 	return last.store.Add(time.Since(last.local))
+}
+
+// at is an instant of this machine by the store's clock; the zero instant of the zero one.
+func (c *storeClock) at(local time.Time) time.Time {
+	if local.IsZero() {
+		return local
+	}
+	return c.now().Add(time.Until(local)).Round(time.Millisecond)
 }

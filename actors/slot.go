@@ -236,6 +236,13 @@ func (s *slot) free() *run {
 	return r
 }
 
+// present is the run that the slot has, and how far it is with it.
+func (s *slot) present() (stage, *run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stage, s.run
+}
+
 // raise notes a panic for the supervision strategy.
 func (s *slot) raise(p *JobPanic) {
 	s.mu.Lock()

@@ -128,6 +128,7 @@ func (s *supervisor) start(c actor.Context) {
 			panic(fmt.Errorf("spawn %s: %w", executorName(pid), err))
 		}
 		s.alive[pid.Id] = true
+		t.parts.began(executorName(pid))
 	}
 	begin(t.settler, &s.settler.relay, func() actor.Actor { return s.settler })
 	begin(t.fetcher, &s.fetcher.relay, func() actor.Actor { return s.fetcher })
@@ -177,8 +178,10 @@ func (s *supervisor) stop(c actor.Context, m *Stop, reason string) {
 	p := makePlan(now, grace, config.CancelTime, config.HandBackTime, m.Urgency)
 	if s.plan == nil {
 		s.plan, s.reason = &p, reason
+		t.life.reason.CompareAndSwap(nil, &reason)
 		t.life.stopBegan.Store(now.UnixNano())
 		t.life.accepting.Store(false)
+		t.life.plan.Store(&p)
 		t.life.setState(StateDraining)
 		c.Poison(t.ticker)
 		c.Poison(t.fetcher)
@@ -188,6 +191,7 @@ func (s *supervisor) stop(c actor.Context, m *Stop, reason string) {
 		s.plan = &p
 	}
 	t.life.stopBy.Store(p.end.UnixNano())
+	t.life.plan.Store(&p)
 	t.endBy(p.end)
 	s.step(c)
 	s.cascade(c)
@@ -234,6 +238,7 @@ func (s *supervisor) ended(c actor.Context, who *actor.PID) {
 		return
 	}
 	delete(s.alive, who.Id)
+	s.tree.parts.ended(executorName(who))
 	if s.cut {
 		return
 	}
@@ -294,6 +299,8 @@ func (s *supervisor) setCrash(reason any) {
 	}
 	s.crash = err
 	s.reason = "crashed: " + err.Error()
+	s.tree.life.crashed.Store(true)
+	s.tree.life.reason.CompareAndSwap(nil, &s.reason)
 	s.tree.log.Error("the worker cannot go on and stops", "error", err)
 }
 
@@ -304,6 +311,7 @@ func (s *supervisor) HandleFailure(_ *actor.ActorSystem, library actor.Superviso
 	t := s.tree
 	t.log.Error("a part of the worker failed; this is an error in caddis", "part", executorName(child),
 		"message", fmt.Sprintf("%T", message), "reason", fmt.Sprint(reason))
+	t.parts.failed(executorName(child))
 	if s.plan == nil && failed(statistics, time.Minute) <= 3 {
 		library.RestartChildren(child)
 		return

@@ -34,6 +34,8 @@ type tree struct {
 	queues  *served
 	gates   *gates
 	control *control
+	showing *showing
+	parts   *parts
 
 	supervisor, fetcher, pool, settler, recorder, keeper, ticker *actor.PID
 
@@ -75,6 +77,8 @@ func plant(system *actor.ActorSystem, config Config, worker string) *tree {
 	t.life.begin(t.started)
 	t.post = &post{root: system.Root, line: t.line}
 	t.control = &control{heeded: map[jobs.OrderVerb]uint64{}}
+	t.showing, t.parts = &showing{}, &parts{}
+	t.life.changed = func() { t.post.send(t.keeper, &stateChanged{}) }
 	t.bell = &progressBell{post: t.post, keeper: t.keeper}
 	t.queues, t.gates = newServed(&t.config), newGates(&t.config, t.outside, t.dispatch, t.log)
 	if len(t.gates.list) > 0 {

@@ -122,11 +122,15 @@ func TestWhoMayNotActIsShownNoButtonAndRefused(t *testing.T) {
 	visitor := dashboard.Visitor{Name: "vic", Role: dashboard.RoleAdmin}
 	s := newSite(t, "memory:", dashboard.Config{Authorize: func(*http.Request) (dashboard.Visitor, error) { return visitor, nil }})
 	s.fill()
+	require.NoError(t, s.client.SetLimit(t.Context(), "mail", "tenant", jobs.Slots(2)))
 	token := s.token()
 	acts := map[string][]string{
 		"act": {"act", "retry", "job", "mail/dead-1"}, "act-all": {"act", "retry", "state", "dead"}, "stop-operation": {"id", "x"},
 		"pause-queue": {"name", "mail"}, "resume-queue": {"name", "mail"}, "pause-schedule": {"queue", "mail", "name", "nightly"},
 		"resume-schedule": {"queue", "mail", "name", "nightly"}, "run-schedule": {"queue", "mail", "name", "nightly"},
+		"copy-job":  {"queue", "mail", "id", "dead-1"},
+		"set-limit": {"queue", "mail", "name", "tenant", "slots", "1"}, "reset-limit": {"queue", "mail", "name", "tenant"},
+		"quiet-workers": {"worker", "w-1"}, "resume-workers": {"who", "all"}, "resize-workers": {"worker", "w-1", "concurrency", "1"}, "worker-stacks": {"who", "all"},
 	}
 	visitor.Role = dashboard.RoleView
 	for path, form := range acts {
@@ -134,7 +138,7 @@ func TestWhoMayNotActIsShownNoButtonAndRefused(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, w.Code, path)
 		require.Contains(t, w.Body.String(), "this needs the role operate, and vic has the role view")
 	}
-	for _, path := range []string{"jobs?state=dead", "job?queue=mail&id=dead-1", "errors", "queue?name=mail", "schedules"} {
+	for _, path := range []string{"jobs?state=dead", "job?queue=mail&id=dead-1", "errors", "queue?name=mail", "schedules", "workers", "worker?id=w-1", "limits", "limit?queue=mail&name=tenant"} {
 		page := s.page(path)
 		require.NotContains(t, page, `method="post"`, path)
 		require.NotContains(t, page, "<button name=", path)
@@ -143,6 +147,8 @@ func TestWhoMayNotActIsShownNoButtonAndRefused(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, s.send("act", "act", "delete", "job", "mail/dead-1", "token", token).Code)
 	require.Equal(t, http.StatusForbidden, s.send("act-all", "act", "delete", "state", "dead", "sure", "yes", "token", token).Code)
 	require.NotContains(t, s.page("jobs?state=dead"), `value="delete"`)
+	require.Equal(t, http.StatusForbidden, s.send("stop-workers", "worker", "w-1", "token", token).Code)
+	require.NotContains(t, s.page("worker?id=w-1"), "stop-workers")
 	require.Equal(t, backend.StateDead, s.state("dead-1"))
 	visitor.Role = dashboard.RoleNone
 	require.Equal(t, http.StatusForbidden, s.get("").Code)

@@ -40,6 +40,13 @@ func (c *counting) taken() (all []string) {
 	return all
 }
 
+// reads is how often a call was made since.
+func (c *counting) reads(call string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls[call]
+}
+
 func (c *counting) Job(ctx context.Context, queue, id string) (backend.JobInfo, error) {
 	c.note("Job")
 	return c.Backend.Job(ctx, queue, id)
@@ -70,6 +77,31 @@ func (c *counting) Schedules(ctx context.Context, q backend.SchedulesQuery) (bac
 	return c.Backend.Schedules(ctx, q)
 }
 
+func (c *counting) Memo(ctx context.Context, name, key string) (backend.Memo, error) {
+	c.note("Memo")
+	return c.Backend.Memo(ctx, name, key)
+}
+
+func (c *counting) WriteMemo(ctx context.Context, write backend.MemoWrite) (backend.Memo, error) {
+	c.note("WriteMemo")
+	return c.Backend.WriteMemo(ctx, write)
+}
+
+func (c *counting) Events(ctx context.Context, q backend.EventsQuery) (backend.EventsPage, error) {
+	c.note("Events")
+	return c.Backend.Events(ctx, q)
+}
+
+func (c *counting) Figures(ctx context.Context, q backend.FiguresQuery) (backend.Series, error) {
+	c.note("Figures")
+	return c.Backend.Figures(ctx, q)
+}
+
+func (c *counting) Limit(ctx context.Context, q backend.LimitQuery) (backend.LimitInfo, error) {
+	c.note("Limit")
+	return c.Backend.Limit(ctx, q)
+}
+
 func (c *counting) Check(ctx context.Context) ([]backend.Warning, error) {
 	c.note("Check")
 	return c.Backend.Check(ctx)
@@ -98,16 +130,21 @@ func pagesCost(t *testing.T) {
 	}
 	const look = "1 Queues, 1 Schedules, 1 Workers"
 	for path, want := range map[string]string{
-		"":                                "1 Check, 11 Job, 2 Jobs, 1 Queues, 2 Schedules, 1 Workers",
+		"":                                "1 Check, 1 Figures, 11 Job, 2 Jobs, 1 Queue, 1 Queues, 2 Schedules, 1 Workers",
 		"queues":                          look,
-		"queue?name=mail":                 "1 Check, 11 Job, 2 Jobs, 1 Queues, 3 Schedules, 1 Workers",
+		"queue?name=mail":                 "1 Check, 1 Figures, 11 Job, 2 Jobs, 1 Queue, 1 Queues, 3 Schedules, 1 Workers",
 		"jobs":                            "1 Jobs, " + look,
 		"jobs?state=dead":                 "1 Jobs, " + look,
 		"jobs?kind=none":                  "2 Jobs, " + look,
 		"job?queue=mail&id=waiting-1":     "2 Job, 1 Jobs, 1 Queue, 1 Schedules, 1 Workers",
 		"errors":                          "1 Jobs, " + look,
-		"workers":                         look,
-		"worker?id=w-1":                   "1 Jobs, " + look,
+		"workers":                         "1 Events, " + look,
+		"worker?id=w-1":                   "1 Jobs, 2 Memo, 1 Queues, 1 Schedules, 2 Workers, 1 WriteMemo",
+		"figures":                         "1 Figures, 1 Queue, " + look, // without figures it asks whether the queue is there
+		"figures?queue=mail&span=week":    "1 Figures, 1 Queue, " + look,
+		"limits":                          "4 Jobs, " + look,
+		"limits?queue=mail":               "4 Jobs, " + look,
+		"limit?queue=mail&name=none":      "1 Limit",
 		"schedules":                       "1 Queues, 2 Schedules, 1 Workers",
 		"operations":                      "",
 		"find?id=waiting-1":               "1 Job, " + look,

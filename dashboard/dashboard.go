@@ -58,6 +58,7 @@ type Dashboard struct {
 	operations *operate.Operations
 	watch      *watch
 	health     *health
+	figures    *figures
 	errors     *errorScans
 	notices    notices
 	pages      map[string]route
@@ -77,6 +78,7 @@ func New(client *jobs.Client, config Config) (*Dashboard, error) {
 	d.tokens = tokens{secret: config.Secret}
 	d.watch = newWatch(client, d.log, config.MaxStreams)
 	d.health = newHealth(client)
+	d.figures = newFigures(client)
 	d.errors = newErrorScans(client, d.log, d.watch)
 	d.operations = operate.NewOperations(client, d.log, d.watch.change)
 	d.pages = d.routes()
@@ -260,9 +262,9 @@ func statusOf(err error) int {
 		return own.status
 	case errors.Is(err, backend.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, backend.ErrRejected):
+	case errors.Is(err, backend.ErrRejected), errors.Is(err, jobs.ErrPayload):
 		return http.StatusBadRequest
-	case errors.Is(err, backend.ErrState), errors.Is(err, backend.ErrConflict):
+	case errors.Is(err, backend.ErrState), errors.Is(err, backend.ErrConflict), errors.Is(err, backend.ErrLimited):
 		return http.StatusConflict
 	case errors.Is(err, operate.ErrBusy):
 		return http.StatusTooManyRequests

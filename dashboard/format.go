@@ -30,7 +30,7 @@ var functions = template.FuncMap{
 		return many
 	},
 	"lastError": func(job backend.JobInfo) string { return operate.LastError(&job) },
-	"dict":      dict,
+	"dict":      dict, "rule": operate.Rule, "words": words,
 }
 
 // count writes a number with its thousands apart.

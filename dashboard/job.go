@@ -57,9 +57,11 @@ func (d *Dashboard) job(q *request) error {
 		Headers_  []string
 		Counts    []backend.LimitInfo
 		Live      bool
+		Editable  bool
 	}{
 		JobInfo: &job.JobInfo, Why: why, Buttons: buttons(q.visitor.Role, job.State), Data: d.data(q, job),
 		Timeline: timeline(&job.JobInfo, why.At), LastLine: operate.LastError(&job.JobInfo), Live: !job.State.Final(),
+		Editable: operate.Editable(job.State) && d.mayEdit(q),
 	}
 	body.Attempts_ = slices.Clone(job.Failures)
 	slices.Reverse(body.Attempts_)

@@ -119,7 +119,11 @@ func (s *site) page(path string) string {
 // text is what is read on a page.
 func (s *site) text(path string) string {
 	s.t.Helper()
-	text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(s.page(path), " ")
+	return textOf(s.page(path))
+}
+
+func textOf(page string) string {
+	text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, " ")
 	return strings.Join(strings.Fields(html.UnescapeString(text)), " ")
 }
 

@@ -16,9 +16,10 @@ const (
 )
 
 // live is the stream of a page, by server-sent events: change, when what is shown may have
-// changed, and beat, every second.
+// changed, and beat, every second. The page of a worker names it in the query, and hears of
+// that one within a tenth of a second.
 func (d *Dashboard) live(q *request) error {
-	s := d.watch.enter()
+	s := d.watch.enter(q.URL.Query().Get("worker"))
 	if s == nil {
 		q.w.Header().Set("Retry-After", "30")
 		return failed(http.StatusServiceUnavailable, "%d pages are live already; this one is loaded again from time to time", d.config.MaxStreams)

@@ -26,6 +26,7 @@ func (d *Dashboard) overview(q *request) error {
 		Busy, Places       int
 		Completed, Failed  int64
 		Empty              bool
+		Hour               lastHour
 	}{States: stateCounts(look.Queues), Workers: len(look.Workers), Empty: len(look.Queues) == 0}
 	for _, f := range found {
 		switch {
@@ -44,6 +45,10 @@ func (d *Dashboard) overview(q *request) error {
 		body.Completed += look.Queues[i].Completed
 		body.Failed += look.Queues[i].Failed + look.Queues[i].Dead
 	}
+	if body.Hour, err = d.lastHour(q.Context(), look, look.Queues); err != nil {
+		return err
+	}
+	body.Hour.Queue = ""
 	rows := queueRows(look)
 	sortByWait(rows)
 	const most = 10

@@ -107,6 +107,7 @@ func (d *Dashboard) queue(q *request) error {
 		Findings  []operate.Finding
 		Schedules []scheduleRow
 		More      bool
+		Hour      lastHour
 	}{queueRow: rowOf(*info, look), States: stateCounts([]backend.QueueInfo{*info}), Pauses: pauses}
 	for _, f := range found {
 		if f.Queue == name && f.Level.Bad() {
@@ -114,6 +115,9 @@ func (d *Dashboard) queue(q *request) error {
 		}
 	}
 	if body.Schedules, body.More, err = d.schedulesOf(q.Context(), []string{name}, 20); err != nil {
+		return err
+	}
+	if body.Hour, err = d.lastHour(q.Context(), look, []backend.QueueInfo{*info}); err != nil {
 		return err
 	}
 	return d.render(q, http.StatusOK, view{Name: "queue", Title: "Queue " + name, Nav: "queues", Now: look.At, Every: 5, Body: body})

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -37,7 +38,11 @@ type view struct {
 	Now time.Time
 	// Every is after how many seconds the page is to be read anew although nothing seems
 	// to have changed; 0 means that it does not change.
-	Every  int
+	Every int
+	// Least is how many milliseconds lie between two readings of the page at least; 0
+	// means a second. Stream is the address of what tells of changes.
+	Least  int
+	Stream string
 	Notice *notice
 	Menu   []navItem
 	Style  string
@@ -56,8 +61,8 @@ type navItem struct {
 }
 
 var navigation = []navItem{
-	{".", "Overview"}, {"queues", "Queues"}, {"jobs", "Jobs"}, {"errors", "Errors"},
-	{"workers", "Workers"}, {"schedules", "Schedules"}, {"operations", "Operations"},
+	{".", "Overview"}, {"figures", "Figures"}, {"queues", "Queues"}, {"jobs", "Jobs"}, {"errors", "Errors"},
+	{"workers", "Workers"}, {"schedules", "Schedules"}, {"limits", "Limits"}, {"operations", "Operations"},
 }
 
 // pageTemplates has one per page, each within the layout.
@@ -83,6 +88,8 @@ func (d *Dashboard) render(q *request, status int, v view) error {
 	v.Style, v.Script, v.Icon = assetAddress["style.css"], assetAddress["live.js"], assetAddress["icon.svg"]
 	v.Notice = d.notices.of(q.URL.Query().Get("notice"), q.visitor.Name)
 	v.Here = here(q)
+	v.Stream = cmp.Or(v.Stream, livePath)
+	v.Least = cmp.Or(v.Least, 1000)
 	if v.Now.IsZero() {
 		v.Now = time.Now()
 	}

@@ -10,10 +10,12 @@ const (
 	RoleNone Role = iota
 	// RoleView may look at everything but payloads.
 	RoleView
-	// RoleOperate may retry, run now and cancel jobs, pause and resume queues and
-	// schedules, and run a schedule now.
+	// RoleOperate may retry, run now, copy and cancel jobs, pause and resume queues and
+	// schedules, run a schedule now, set and reset limits, have workers be quiet, resume
+	// and resize, and see where their handlers are.
 	RoleOperate
-	// RoleAdmin may delete as well.
+	// RoleAdmin may delete jobs and stop workers as well, and edit jobs if it may see
+	// their payloads.
 	RoleAdmin
 )
 

@@ -15,10 +15,14 @@ func (d *Dashboard) routes() map[string]route {
 		"jobs":       view(d.jobs),
 		"job":        view(d.job),
 		"find":       view(d.find),
+		"edit":       {least: RoleAdmin, serve: d.edit},
 		"errors":     view(d.errorGroups),
 		"workers":    view(d.workers),
 		"worker":     view(d.worker),
 		"schedules":  view(d.schedules),
+		"limits":     view(d.limits),
+		"limit":      view(d.limit),
+		"figures":    view(d.figurePage),
 		"operations": view(d.operationList),
 		"operation":  view(d.operation),
 		livePath:     view(d.live),
@@ -35,5 +39,17 @@ func (d *Dashboard) routes() map[string]route {
 		"pause-schedule":  act(RoleOperate, d.pauseSchedule),
 		"resume-schedule": act(RoleOperate, d.resumeSchedule),
 		"run-schedule":    act(RoleOperate, d.runSchedule),
+
+		"copy-job": act(RoleOperate, d.copyJob),
+		"edit-job": act(RoleAdmin, d.editJob),
+
+		"set-limit":   act(RoleOperate, d.setLimit),
+		"reset-limit": act(RoleOperate, d.resetLimit),
+
+		"quiet-workers":  act(RoleOperate, d.quietWorkers),
+		"resume-workers": act(RoleOperate, d.resumeWorkers),
+		"resize-workers": act(RoleOperate, d.resizeWorkers),
+		"worker-stacks":  act(RoleOperate, d.workerStacks),
+		"stop-workers":   act(RoleAdmin, d.stopWorkers),
 	}
 }

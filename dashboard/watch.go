@@ -23,6 +23,12 @@ const (
 	lookTime  = 5 * time.Second
 	// beatEvery is how often a stream says that it lives.
 	beatEvery = time.Second
+	// attendEvery is how often the tree of a worker is read while pages are about it; of
+	// one that has told its report, or cannot be read, doneEvery. maxAttended bounds the
+	// workers that are attended to.
+	attendEvery = 100 * time.Millisecond
+	doneEvery   = time.Second
+	maxAttended = 20
 )
 
 // watch looks at queues and workers, once for all pages, and tells the streams when
@@ -41,11 +47,17 @@ type watch struct {
 	streams map[*stream]struct{}
 	running bool
 	closed  chan struct{}
+	// attended has, for each worker that pages are about, how many; asked is when it was
+	// last asked to tell its tree.
+	attended map[string]int
+	asked    map[string]time.Time
 }
 
 // stream is a page that is live.
 type stream struct {
 	wake chan struct{}
+	// about is the worker that it is about; empty if it is about none.
+	about string
 	// changed and beat are what it is to be told; guarded by the watch.
 	changed, beat bool
 }
@@ -54,6 +66,7 @@ func newWatch(client *jobs.Client, log *slog.Logger, streams int) *watch {
 	return &watch{
 		client: client, log: log, max: streams, looking: make(chan struct{}, 1),
 		streams: map[*stream]struct{}{}, closed: make(chan struct{}),
+		attended: map[string]int{}, asked: map[string]time.Time{},
 	}
 }
 
@@ -89,8 +102,9 @@ func (w *watch) renew() {
 	w.mu.Unlock()
 }
 
-// enter adds a stream; nil if there are too many, or at the end.
-func (w *watch) enter() *stream {
+// enter adds a stream, about a worker if it has an id; nil if there are too many, or at the
+// end.
+func (w *watch) enter(about string) *stream {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	select {
@@ -103,6 +117,12 @@ func (w *watch) enter() *stream {
 	}
 	s := &stream{wake: make(chan struct{}, 1)}
 	w.streams[s] = struct{}{}
+	if about != "" && (w.attended[about] > 0 || len(w.attended) < maxAttended) {
+		s.about = about
+		if w.attended[about]++; w.attended[about] == 1 {
+			go w.attend(about)
+		}
+	}
 	if !w.running {
 		w.running = true
 		go w.run()
@@ -112,8 +132,14 @@ func (w *watch) enter() *stream {
 
 func (w *watch) leave(s *stream) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	delete(w.streams, s)
-	w.mu.Unlock()
+	if s.about == "" {
+		return
+	}
+	if w.attended[s.about]--; w.attended[s.about] == 0 {
+		delete(w.attended, s.about)
+	}
 }
 
 // take is what a stream is to be told.
@@ -126,12 +152,16 @@ func (w *watch) take(s *stream) (changed, beat bool) {
 }
 
 // change tells all streams that something has changed.
-func (w *watch) change() { w.tell(true) }
+func (w *watch) change() { w.tell(true, "") }
 
-func (w *watch) tell(changed bool) {
+// tell tells streams of a change or that they live: those about a worker, or all.
+func (w *watch) tell(changed bool, about string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for s := range w.streams {
+		if about != "" && s.about != about {
+			continue
+		}
 		s.changed, s.beat = s.changed || changed, s.beat || !changed
 		select {
 		case s.wake <- struct{}{}:
@@ -168,13 +198,13 @@ func (w *watch) run() {
 			pause = min(max(pause, time.Second), 5*time.Second)
 		case now != last || failures > 0:
 			if last != 0 {
-				w.tell(true)
+				w.change()
 			}
 			last, failures = now, 0
 		}
 		if time.Since(beat) >= beatEvery {
 			beat = time.Now()
-			w.tell(false)
+			w.tell(false, "")
 		}
 		select {
 		case <-time.After(min(pause, beatEvery)):

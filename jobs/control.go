@@ -25,6 +25,8 @@ const (
 	OrderStop OrderVerb = "stop"
 	// OrderStacks asks for the stacks of the handlers that run.
 	OrderStacks OrderVerb = "stacks"
+	// OrderWatch has a worker tell its tree for WatchTime.
+	OrderWatch OrderVerb = "watch"
 )
 
 // Order is what was last said with one verb.

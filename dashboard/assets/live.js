@@ -5,7 +5,7 @@
 const main = () => document.getElementById("main");
 const sign = document.getElementById("live");
 const every = () => Number(main().dataset.every); // seconds; 0: the page does not change
-const least = 1000; // ms between two reads
+const least = () => Number(main().dataset.least); // ms between two reads
 const alone = 5; // seconds between two reads without a stream
 
 let stream = null;
@@ -13,6 +13,7 @@ let reading = false;
 let wanted = false; // something has changed since the page was last read
 let read = Date.now();
 let beats = 0;
+let timer = null; // until the page is read anew
 
 // What the act before this page did is told for a while, and not again if the page is
 // loaded again.
@@ -57,14 +58,18 @@ function focusAgain(way) {
 }
 
 async function refresh() {
-  if (reading || document.hidden || every() === 0) return;
+  if (document.hidden || every() === 0) return;
+  if (reading) {
+    wanted = true;
+    return;
+  }
   if (busy()) {
     wanted = true;
     show("held", "The page is not read anew while you choose or type");
     return;
   }
-  if (Date.now() - read < least) {
-    wanted = true;
+  if (Date.now() - read < least()) {
+    later(least() - (Date.now() - read));
     return;
   }
   reading = true;
@@ -83,6 +88,8 @@ async function refresh() {
       focusAgain(way);
       document.title = html.title;
       select();
+    } else {
+      wanted = true;
     }
     show(stream ? "live" : "reloading", stream ? "The page changes as things do" : `The page is read anew every ${alone} seconds`);
   } catch {
@@ -90,7 +97,17 @@ async function refresh() {
   } finally {
     read = Date.now();
     reading = false;
+    if (wanted) later(least());
   }
+}
+
+// later reads the page anew when a time has passed.
+function later(pause) {
+  wanted = true;
+  timer ??= setTimeout(() => {
+    timer = null;
+    refresh();
+  }, pause);
 }
 
 function connect() {
@@ -98,7 +115,7 @@ function connect() {
   stream = new EventSource(sign.dataset.stream);
   stream.onopen = () => {
     show("live", "The page changes as things do");
-    if (Date.now() - read > least) refresh(); // what happened meanwhile was not told
+    if (Date.now() - read > least()) refresh(); // what happened meanwhile was not told
   };
   stream.addEventListener("change", refresh);
   stream.addEventListener("beat", () => {

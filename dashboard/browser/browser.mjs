@@ -11,7 +11,7 @@ const name = store.split(":")[0];
 await mkdir(pictures, { recursive: true });
 
 // The shop, whose worker runs; it says where its dashboard is.
-const shop = spawn(program, ["-listen", "127.0.0.1:0", "-store", store], { stdio: ["ignore", "ignore", "pipe"] });
+const shop = spawn(program, ["-listen", "127.0.0.1:0", "-store", store, "-grace", "8s"], { stdio: ["ignore", "ignore", "pipe"] });
 let said = "";
 const base = await new Promise((found, failed) => {
   shop.stderr.on("data", (data) => {
@@ -78,23 +78,38 @@ async function lookAround() {
     for (const [title, path] of Object.entries({
       overview: ".", queues: "queues", queue: "queue?name=mail", "queue-paused": "queue?name=archive", waiting: "jobs", running: "jobs?state=running",
       dead: "jobs?state=dead", completed: "jobs?state=completed", empty: "jobs?state=cancelled", errors: "errors", workers: "workers",
-      schedules: "schedules", operations: "operations", missing: "job?queue=mail&id=none",
+      schedules: "schedules", operations: "operations", missing: "job?queue=mail&id=none", limits: "limits",
+      figures: "figures", "figures-day": "figures?queue=mail&span=day", "figures-week": "figures?span=week",
     })) {
       await go(page, path);
+      if (path.startsWith("figures")) await page.locator(".chart svg[role=img]").first().waitFor(); // workers record now and then
       await check(page, `${title}-${look}`);
     }
     await go(page, "jobs?state=dead&queue=pictures");
     await page.locator("tbody a.id").first().click();
     await page.locator("details summary", { hasText: "Stack" }).click();
     await check(page, `job-dead-${look}`);
+    await page.getByRole("link", { name: "Edit and retry" }).click();
+    await page.locator("#payload").waitFor();
+    await check(page, `edit-${look}`);
+    await go(page, "limits");
+    await page.locator("tbody th a").first().click();
+    await page.locator("#holders").waitFor();
+    await check(page, `limit-${look}`);
+    await go(page, "figures");
+    await page.locator("summary", { hasText: "As a table" }).click();
+    await check(page, `figures-table-${look}`);
     await go(page, "jobs?state=waiting&queue=newsletter");
     await page.locator("tbody a.id").first().click();
     await until(page, ".reasons", "no-worker");
     await check(page, `job-waiting-${look}`);
     await go(page, "workers");
     await page.locator("tbody th a").first().click();
-    await page.locator("#held").waitFor();
+    await until(page, ".tree", "supervisor"); // it is told when somebody looks
     await check(page, `worker-${look}`);
+    await page.getByRole("button", { name: "Stacks" }).click();
+    await until(page, "h1", "What handlers are doing");
+    await check(page, `stacks-${look}`);
     await page.context().close();
   }
 }
@@ -132,6 +147,57 @@ async function actOnJobs(page) {
   await page.locator("#find").fill(id);
   await page.keyboard.press("Enter");
   await until(page, "main", "no queue holds a job");
+}
+
+async function copyAndEdit(page) {
+  await go(page, "jobs?state=dead&queue=mail");
+  await page.locator("tbody a.id").first().click();
+  await page.locator("summary", { hasText: "Copy…" }).click();
+  await page.getByRole("button", { name: "Yes, enqueue it once more" }).click();
+  assert.match(await notice(page), /^This job was enqueued as a copy of /);
+
+  await go(page, "jobs?state=dead&queue=mail");
+  await page.locator("tbody a.id").first().click();
+  await page.getByRole("link", { name: "Edit and retry" }).click();
+  const payload = page.getByLabel("Payload, in JSON");
+  await payload.fill((await payload.inputValue()).replace(/"order": \d+/, '"order": 1'));
+  await page.getByRole("button", { name: "Enqueue it in place" }).click();
+  assert.match(await notice(page), /^This job was enqueued in place of .*, which was deleted\.$/);
+  await until(page, ".head .state", "completed"); // what was wrong with it is not any more
+}
+
+async function actOnLimits(page) {
+  await go(page, "limits?queue=mail");
+  await page.locator("tbody th a", { hasText: "smtp" }).click();
+  await page.getByLabel("Slots").fill("5");
+  await page.getByRole("button", { name: "Set", exact: true }).click();
+  assert.match(await notice(page), /is set for the whole fleet: 5 at a time\.$/);
+  await page.getByRole("button", { name: "Reset to what the programs say" }).click();
+  assert.match(await notice(page), /counts again what the programs say/);
+}
+
+async function actOnWorkers(page) {
+  await go(page, "workers");
+  await page.locator("tbody th a").first().click();
+  await until(page, ".tree", "pool");
+  await page.getByRole("button", { name: "Quiet" }).click();
+  assert.match(await notice(page), /takes no more jobs until it is resumed/);
+  await until(page, ".head .state", "quiet");
+  await page.getByRole("button", { name: "Resume" }).click();
+  await until(page, ".head .state", "running");
+  await page.getByLabel("Executors").fill("9");
+  await page.getByRole("button", { name: "Resize" }).click();
+  assert.match(await notice(page), /has 9 executors\.$/);
+  await until(page, ".facts", "of 9 executors");
+
+  await go(page, "workers");
+  await page.locator("summary", { hasText: "Stop all…" }).click();
+  await check(page, "workers-sheet");
+  await page.locator("summary", { hasText: "Stop all…" }).click(); // not today
+  await page.getByRole("button", { name: "Quiet all" }).click();
+  await until(page, "tbody .state", "quiet");
+  await page.getByRole("button", { name: "Resume all" }).click();
+  await until(page, "tbody .state", "running");
 }
 
 async function filter(page) {
@@ -215,6 +281,7 @@ async function workWithoutScripts() {
   await page.context().close();
 }
 
+// watchAStop stops the worker by its page. It has a job that returns when it is cancelled.
 async function watchAStop(page) {
   await go(page, "schedules");
   await page.getByRole("button", { name: "Run now: monthly-report" }).click(); // it takes 15 s
@@ -222,12 +289,19 @@ async function watchAStop(page) {
   await until(page, "tbody", "reports.build");
   await go(page, "workers");
   await page.locator("tbody th a").first().click();
-  await until(page, "#live", "live");
-  shop.removeAllListeners("exit");
-  shop.on("exit", () => {});
-  shop.kill("SIGTERM");
-  await until(page, ".steps .now", "draining"); // a worker publishes its state every 5 s
-  await page.screenshot({ path: `${pictures}/${name}-stop.png` });
+  await until(page, ".tree", "reports.build");
+  await page.locator("summary", { hasText: "Stop…" }).click();
+  await page.getByRole("button", { name: "Yes, stop it" }).click();
+  assert.match(await notice(page), / stops\. /);
+  await until(page, ".steps .now", "draining");
+  await until(page, "#stop", "It stops");
+  await check(page, "stop-draining");
+  await until(page, ".steps .now", "stopped");
+  await until(page, ".figures", "interrupted");
+  await check(page, "stop-report");
+  await go(page, "workers");
+  await page.locator("section[aria-labelledby=stopped] a").first().click();
+  await until(page, "h2", "Report");
 }
 
 try {
@@ -238,12 +312,16 @@ try {
   await lookAround();
   step("acts on jobs");
   await actOnJobs(page);
+  await copyAndEdit(page);
   step("a filter");
   await filter(page);
   step("a group of errors");
   await actOnAGroup(page);
   step("queues and schedules");
   await actOnQueuesAndSchedules(page);
+  step("limits and workers");
+  await actOnLimits(page);
+  await actOnWorkers(page);
   step("live");
   await stayLive(page);
   step("by keyboard, and without scripts");

@@ -2,15 +2,14 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
 func (t *tool) limitCommand() *cobra.Command {
@@ -109,29 +108,11 @@ func (t *tool) printLimit(ctx context.Context, s *session, queue, name, key stri
 	}
 	set := ""
 	if info.Fleet != nil {
-		set = "for the whole fleet; the programs say " + rule(info.Code)
+		set = "for the whole fleet; the programs say " + operate.Rule(info.Code)
 	}
 	return t.printFields([]field{
-		{"queue", info.Queue}, {"limit", info.Class}, {"key", info.Key}, {"rule", rule(info.Rule)}, {"set", set},
+		{"queue", info.Queue}, {"limit", info.Class}, {"key", info.Key}, {"rule", operate.Rule(info.Rule)}, {"set", set},
 		{"slots taken", strconv.Itoa(info.Held)}, {"by", listed(info.Holders)}, {"parked", strconv.Itoa(info.Parked)},
 		{"next token", instant(info.NextToken, info.Now)},
 	}, info)
-}
-
-// rule tells the numbers of a limit.
-func rule(r backend.LimitRule) string {
-	var parts []string
-	if r.Slots > 0 {
-		parts = append(parts, fmt.Sprintf("%d at a time", r.Slots))
-	}
-	if r.Rate > 0 {
-		parts = append(parts, fmt.Sprintf("%d per %v", r.Rate, r.Per))
-	}
-	if r.Burst > 1 {
-		parts = append(parts, fmt.Sprintf("%d at once", r.Burst))
-	}
-	if len(parts) == 0 {
-		return "no limit"
-	}
-	return strings.Join(parts, ", ")
 }

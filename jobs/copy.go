@@ -1,0 +1,89 @@
+package jobs
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+)
+
+// Copy enqueues a stored job once more, whatever its state, as a new one that is due now:
+// with another id, and with the queue, kind, payload, options, limits, tags and headers of
+// the first. Its payload is not decoded, so that its codec need not be known. A unique key is
+// not taken over: a copy is wanted beside the first. The middleware around enqueues is asked
+// as for any job.
+//
+// The error is [backend.ErrNotFound] if there is no such job, and wraps
+// [backend.ErrRejected] if the copy could not run, as its deadline has passed. After
+// [backend.ErrUnavailable] it may or may not have been stored.
+func (c *Client) Copy(ctx context.Context, queue, id string) (Receipt, error) {
+	return c.copy(ctx, "copy", queue, id, nil)
+}
+
+// CopyWith is [Client.Copy] with another payload, in JSON. It is encoded by the codec of the
+// job, which the client's registry has to know and which has to go by JSON, and has to fit
+// the type of the args without a field too many, if the registry knows the kind: else the
+// error wraps [ErrPayload] or [backend.ErrRejected]. Keys that were taken from the args, such
+// as those of limits, stay as they were.
+func (c *Client) CopyWith(ctx context.Context, queue, id string, payload json.RawMessage) (Receipt, error) {
+	return c.copy(ctx, "copy with another payload", queue, id, func(info *backend.JobInfo) ([]byte, error) {
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, payload); err != nil {
+			return nil, reject("the payload is no JSON: %w", err)
+		}
+		codec := c.registry.codec(info.Codec)
+		if codec == nil {
+			return nil, reject("the codec %q of the job is not known here; give it to the registry by WithCodec", info.Codec)
+		}
+		if args, known := c.registry.NewArgs(info.Kind); known {
+			decoder := json.NewDecoder(bytes.NewReader(payload))
+			decoder.DisallowUnknownFields()
+			if err := decoder.Decode(args); err != nil {
+				return nil, reject("the payload does not fit the kind %q: %w", info.Kind, err)
+			}
+		}
+		return encode(codec, "payload", info.Kind, json.RawMessage(compact.Bytes()))
+	})
+}
+
+func (c *Client) copy(ctx context.Context, op, queue, id string, change func(*backend.JobInfo) ([]byte, error)) (Receipt, error) {
+	if err := checkAct(op, queue, id); err != nil {
+		return Receipt{}, err
+	}
+	info, err := c.backend.Job(ctx, queue, id)
+	if err != nil {
+		return Receipt{}, err
+	}
+	fail := func(err error) (Receipt, error) {
+		err = &Error{Op: op, Kind: info.Kind, Err: err}
+		return Receipt{Queue: queue, Err: err}, err
+	}
+	now := time.Now()
+	job := backend.NewJob{Job: info.Job, Fresh: c.plain}
+	job.EnqueuedAt, job.DueAt = time.Time{}, time.Time{}
+	job.MaxAttempts = cmp.Or(job.MaxAttempts, info.AttemptLimit)
+	job.ID = newID(now)
+	if len(job.Limits) > 0 && job.Limits[0].Key != "" {
+		job.ID = backend.KeyedID(job.ID, backend.LimitKey(job.Limits[0].Key))
+	}
+	if change != nil {
+		if job.Payload, err = change(&info); err != nil {
+			return fail(err)
+		}
+	}
+	if err := checkWhole(&job, now); err != nil {
+		return fail(err)
+	}
+	receipts, err := c.store(ctx, []backend.NewJob{job})
+	if err == nil && len(receipts) != 1 {
+		err = fmt.Errorf("%d receipts came back for one job", len(receipts))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return receipts[0], nil
+}
