@@ -25,8 +25,9 @@ func (r *Run) saveCheckpoint(ctx context.Context, kind string, v any) error {
 	if err != nil {
 		return err
 	}
-	r.saving.Lock()
-	defer r.saving.Unlock()
+	aside := r.beside()
+	aside.saving.Lock()
+	defer aside.saving.Unlock()
 	if r.store != nil {
 		if err := r.record(ctx, data); err != nil {
 			return err
@@ -37,7 +38,7 @@ func (r *Run) saveCheckpoint(ctx context.Context, kind string, v any) error {
 	if r.ended {
 		return errEnded
 	}
-	r.checkpoint = data
+	aside.checkpoint = data
 	return nil
 }
 
@@ -88,7 +89,7 @@ func unsaved(ctx context.Context, err error) error {
 
 func (r *Run) lastCheckpoint(kind string, v any) (found bool, err error) {
 	r.mu.Lock()
-	data := r.checkpoint
+	data := r.leftover().checkpoint
 	r.mu.Unlock()
 	if data == nil {
 		data = r.lease.History.Checkpoint

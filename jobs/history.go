@@ -47,7 +47,7 @@ func (r *Run) history(v verdict, l left, now time.Time) *backend.History {
 	if l.checkpoint != nil {
 		h.Checkpoint = l.checkpoint
 	}
-	h.Logs = r.logs.taken()
+	h.Logs = l.logs
 	h.Worker, h.AttemptLimit = r.info.Worker, r.maxAttempts
 	h.StartedAt, h.FinishedAt = r.startedAt, now
 	if v.failure != "" {

@@ -21,7 +21,7 @@ import (
 // goes to the worker's logger only.
 func (i *Info) Logger() *slog.Logger {
 	run := i.attempt()
-	kept := slog.NewTextHandler(&run.logs, nil)
+	kept := slog.NewTextHandler(&run.beside().logs, nil)
 	return slog.New(logHandler{kept: kept, next: run.logger().With("job", *i).Handler()})
 }
 

@@ -47,22 +47,48 @@ type Run struct {
 	store        backend.Backend // nil where no worker runs the job
 	log          *slog.Logger    // nil is slog.Default()
 
-	logs logs
-
-	// saving is held while a checkpoint is stored, so that the last one is the newest.
-	saving sync.Mutex
-
-	decoded    bool
 	payloadErr error
+	decoded    bool
 
-	mu    sync.Mutex // guards what follows
-	ended bool
-	left
-	untaken bool
+	ended, untaken   bool       // guarded by mu
+	mu               sync.Mutex // guards these and what follows
+	result, progress []byte     // what a handler has left, encoded; nil is nothing
+	aside            *aside     // nil in most runs
+}
+
+// aside is what few handlers use: a Run with its job has 512 bytes without it, and is made for
+// each job.
+type aside struct {
+	logs logs
+	// saving is held while a checkpoint is stored, so that the last one is the newest.
+	saving     sync.Mutex
+	checkpoint []byte // guarded by the run's mu
+}
+
+// beside returns what is aside, and makes it if it is missing.
+func (r *Run) beside() *aside {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.aside == nil {
+		r.aside = &aside{}
+	}
+	return r.aside
 }
 
 // left is what a handler has left, encoded; nil is nothing.
-type left struct{ result, progress, checkpoint []byte }
+type left struct {
+	result, progress, checkpoint []byte
+	logs                         []backend.LogRecord
+}
+
+// leftover takes what is left; the caller holds mu.
+func (r *Run) leftover() left {
+	l := left{result: r.result, progress: r.progress}
+	if r.aside != nil {
+		l.checkpoint, l.logs = r.aside.checkpoint, r.aside.logs.taken()
+	}
+	return l
+}
 
 // newRun makes run and job in one piece.
 func newRun[A Args](element reflect.Type) *Run {
@@ -247,7 +273,7 @@ func (r *Run) encode(part, kind string, v any, limit int) ([]byte, error) {
 func (r *Run) end(ctx context.Context, err error, panicked *Panic, now time.Time) Result {
 	r.mu.Lock()
 	r.ended = true
-	left := r.left
+	left := r.leftover()
 	r.mu.Unlock()
 
 	var cause error
@@ -283,8 +309,9 @@ func (r *Run) Refused(reason error, now time.Time) Result {
 	settlement := settle(r.lease, v.outcome)
 	settlement.Delay = v.delay
 	r.mu.Lock()
-	saved := left{checkpoint: r.checkpoint}
+	all := r.leftover()
 	r.mu.Unlock()
+	saved := left{checkpoint: all.checkpoint, logs: all.logs}
 	settlement.History = r.history(v, saved, now)
 	return Result{Settlement: settlement, Err: v.err}
 }
