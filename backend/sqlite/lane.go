@@ -94,7 +94,8 @@ func (q *queue) laneStart(level, at int64) (int64, error) {
 		return 0, err
 	}
 	if !others {
-		if err := q.over(level, &t); err == nil {
+		err := q.over(level, &t)
+		if err == nil {
 			err = q.saveTurns(level, t)
 		}
 		if err != nil {
