@@ -295,12 +295,15 @@ func (w *worker) renew(l backend.Lease, duration time.Duration, progress []byte)
 	return results[0]
 }
 
-// lapse has leases end soon, after what was to happen while they lasted.
+// lapse has leases end soon and together, after what was to happen while they lasted.
 func (w *worker) lapse(leases ...backend.Lease) {
 	w.Helper()
+	request := backend.RenewRequest{Worker: w.id, Duration: short}
 	for _, l := range leases {
-		w.renew(l, short, nil)
+		request.Leases = append(request.Leases, backend.Held{Queue: l.Job.Queue, ID: l.Job.ID, Token: l.Token})
 	}
+	_, err := w.Renew(w.ctx, request)
+	require.NoError(w, err)
 }
 
 // leased returns the ids of leases.

@@ -11,6 +11,24 @@ import (
 
 // limitBesideTests are about limits beside waiters, pauses, pages, unique keys and schedules.
 var limitBesideTests = []test{
+	{"of a rate nobody is left lying if one of a higher priority is parked in front of him", func(k *kit) {
+		w := k.worker("w")
+		const per = 100 * time.Millisecond
+		api := limited(backend.Limit{Class: "api", Rule: backend.LimitRule{Rate: 1, Per: per}})
+		k.enqueue(job("a", api), job("b", api))
+		require.Equal(k, []string{"a"}, leased(w.lease(5)))
+		taken := time.Now()
+		k.eventually("a token has come", func() bool { return time.Since(taken) > per })
+		k.enqueue(job("c", api, priority(1)), job("d", api, priority(1)))
+		require.Equal(k, []string{"c"}, leased(w.lease(5)), "d is parked in front of b, which this lease looks at, too")
+		for _, id := range []string{"d", "b"} {
+			k.eventually("the next one is handed out", func() bool {
+				reply := w.send(w.request(5))
+				require.False(k, len(reply.Leases) == 0 && reply.NextDue.Sub(reply.Now) > per, "it is told when")
+				return len(reply.Leases) > 0 && reply.Leases[0].Job.ID == id
+			})
+		}
+	}},
 	{"what waits for work learns that there is room", func(k *kit) {
 		w := k.worker("w")
 		k.allLimited(named("a", 2), slots(1, "acme"))

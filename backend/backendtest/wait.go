@@ -404,6 +404,8 @@ var wakeTests = []test{
 				act: func() { k.acted(k.RunNow, "a", backend.StateWaiting) }},
 			{what: "resumed", prepare: func() { require.NoError(k, k.Pause(k.ctx, "q", 0)); k.enqueueAll("a") },
 				act: func() { require.NoError(k, k.Resume(k.ctx, "q")) }},
+			{what: "resumed, in a lane", prepare: func() { require.NoError(k, k.Pause(k.ctx, "q", 0)); k.enqueue(job("a", inLane("tenant"))) },
+				act: func() { require.NoError(k, k.Resume(k.ctx, "q")) }},
 			{what: "taken back", prepare: func() { k.enqueueAll("a"); w.leaseFor(1, 10*short) }, act: func() { k.expire(1) }},
 		} {
 			c.prepare()

@@ -131,7 +131,12 @@ func (s *server) parked(level int64) (more bool, err error) {
 			return false, err
 		}
 		if len(s.leases) == before && j.state == blocked && j.key == backend.ParkKey(best.pair) {
-			best.first = nil // it stays
+			if best.first, err = s.q.first(best.pair); err != nil {
+				return false, err
+			}
+			if best.first != nil && best.first.seq == j.seq {
+				best.first = nil // it stays; else this lease has parked one that precedes it
+			}
 			continue
 		}
 		if len(s.leases) > before { // the other pairs come before its next job

@@ -13,5 +13,6 @@ local function promote(limit)
   each('ZREM', SCHEDULED, ids)
   append(line)
   call('HSET', META, 'mixed', 1) -- see limits.lua
+  rare()
   return #ids
 end

@@ -71,11 +71,14 @@ serve = function(level)
       end
       peek(best)
     else
-      best.first = nil
-      if at then
-        call('ZADD', READY, string.format('%.0f', at), pair)
-      else
-        call('ZREM', READY, pair)
+      peek(best)
+      if best.first and best.first.id == id then -- else this lease has parked one that precedes it
+        best.first = nil
+        if at then
+          call('ZADD', READY, string.format('%.0f', at), pair)
+        else
+          call('ZREM', READY, pair)
+        end
       end
     end
   end
