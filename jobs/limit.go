@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -199,13 +200,21 @@ func readable(key string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// argsOf returns args of the type that a function takes.
-func argsOf[A Args](option string, args Args) (A, error) {
-	a, ok := args.(A)
-	if !ok {
-		return a, reject("%s takes args of type %T, and these are a %T", option, a, args)
+// argsOf returns args of the type that a function takes, also if one of the two is a pointer
+// to the other.
+func argsOf[A Args](option string, args Args) (a A, err error) {
+	if a, ok := args.(A); ok {
+		return a, nil
 	}
-	return a, nil
+	if pointer, ok := any(args).(*A); ok && pointer != nil {
+		return *pointer, nil
+	}
+	if want := reflect.TypeFor[A](); want.Kind() == reflect.Pointer && want.Elem() == reflect.TypeOf(args) {
+		pointer := reflect.New(want.Elem())
+		pointer.Elem().Set(reflect.ValueOf(args))
+		return pointer.Interface().(A), nil
+	}
+	return a, reject("%s takes args of type %T, and these are a %T", option, a, args)
 }
 
 // Refuse has an enqueue for which there is no room answered with [ErrLimited], instead of

@@ -94,7 +94,8 @@ func HoldFor(d time.Duration) UniqueOption {
 }
 
 // Replace has the new job take the place of the holder, with its args, delay and priority,
-// as long as that has not started: the debounce. It keeps the holder's id. Once the holder
+// as long as that has not started: the debounce, counted from the last edit, so that what is
+// edited without a pause is put off without end. It keeps the holder's id. Once the holder
 // has started nothing is stored; with [UntilStarted] the new one is then stored for itself.
 func Replace() UniqueOption {
 	return func(u *uniqueness) error { u.Conflict = backend.ConflictReplace; return nil }
@@ -109,10 +110,9 @@ func By[A Args](pick func(A) any) UniqueOption {
 			return reject("By: the function is nil; leave By out to take all args")
 		}
 		u.fields = func(args Args) (any, error) {
-			a, ok := args.(A)
-			if !ok {
-				var want A
-				return nil, reject("By takes its fields from args of type %T, and these are a %T", want, args)
+			a, err := argsOf[A]("By", args)
+			if err != nil {
+				return nil, err
 			}
 			return pick(a), nil
 		}

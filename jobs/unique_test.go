@@ -99,13 +99,36 @@ func TestWhatCannotMakeAKeyIsRejectedWithTheReason(t *testing.T) {
 		"HoldFor(0s)":           jobs.HoldFor(0),
 		"Per(-1s)":              jobs.Per(-time.Second),
 		"the function is nil":   jobs.By[shaky](nil),
-		"from args of type":     jobs.By(func(p pair) any { return p }),
+		"takes args of type":    jobs.By(func(p pair) any { return p }),
 		"cannot be encoded":     jobs.By(func(shaky) any { return make(chan int) }),
 		"Unique: option 1 is n": nil,
 	} {
 		_, err := client.Enqueue(context.Background(), shaky{}, jobs.Unique(option))
 		require.ErrorIs(t, err, backend.ErrRejected, want)
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// The command line, for one, enqueues by pointer.
+func TestWhatIsTakenFromArgsIsTakenFromPointersToo(t *testing.T) {
+	t.Parallel()
+	byValue, byPointer := func(p pair) string { return p.A }, func(p *pair) string { return p.A }
+	for name, options := range map[string][]jobs.EnqueueOption{
+		"by value": {jobs.FairBy(byValue), jobs.Limit("tenant", jobs.Slots(1), jobs.LimitBy(byValue)),
+			jobs.Unique(jobs.By(func(p pair) any { return p.A }))},
+		"by pointer": {jobs.FairBy(byPointer), jobs.Limit("tenant", jobs.Slots(1), jobs.LimitBy(byPointer)),
+			jobs.Unique(jobs.By(func(p *pair) any { return p.A }))},
+	} {
+		client := uniqueClient(t)
+		keys := map[backend.Key]bool{}
+		for _, args := range []jobs.Args{pair{"a", "b"}, &pair{"a", "b"}} {
+			job, err := client.Build(args, options...)
+			require.NoError(t, err, name)
+			require.Equal(t, "a", job.Lane.Key)
+			require.Equal(t, "a", job.Limits[0].Key)
+			keys[job.Unique.Key] = true
+		}
+		require.Len(t, keys, 1, name)
 	}
 }
 
