@@ -56,7 +56,7 @@ func (s *ScheduleInfo) Tick(now time.Time) (tick backend.Tick, ok bool) {
 	return s.spec.tick(&s.Schedule, now), true
 }
 
-// Upcoming lists the next instants, n at most.
+// Upcoming lists the next instants, n at most, in UTC.
 func (s *ScheduleInfo) Upcoming(n int) (instants []time.Time) {
 	if s.Err != nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/gob"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -144,4 +145,18 @@ func TestAWorkerEndsWithItsContextAndReportsInWords(t *testing.T) {
 	time.AfterFunc(100*time.Millisecond, cancel)
 	require.Zero(t, program.run(ctx, []string{"work", "--queue", "mail,other"}))
 	require.Regexp(t, `^stopped after .*: 0 leased\n$`, out.String())
+}
+
+func TestAKindWithALimitAndALaneByItsArgsIsEnqueuedByItsProgram(t *testing.T) {
+	t.Parallel()
+	user := func(w Welcome) string { return fmt.Sprint(w.UserID) }
+	registry := jobs.NewRegistry()
+	jobs.Handle(registry, func(context.Context, *jobs.Job[Welcome]) error { return nil },
+		jobs.Limit("user", jobs.Slots(1), jobs.LimitBy(user)), jobs.FairBy(user))
+	url := newFile(t)
+	a := call(t, registry, url, "", "enqueue", "welcome", `{"user_id": 9}`, "--id", "w")
+	require.Zero(t, a.code, a.err)
+	a = on(t, url, "job", "show", "w", "-o", "json")
+	require.Zero(t, a.code, a.err)
+	require.Regexp(t, `"lane": \{\s+"key": "9"`, a.out)
 }
