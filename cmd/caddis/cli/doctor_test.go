@@ -2,6 +2,8 @@ package cli
 
 import (
 	"encoding/json"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -139,10 +141,11 @@ func TestAnOperatorWithoutTheRightsOfAWorkerIsToldSoAndNoMore(t *testing.T) {
 	newFleet(t, "redis://"+server.Addr)
 	admin := server.Client()
 	defer func() { _ = admin.Close() }()
-	require.NoError(t, admin.ACLSetUser(t.Context(), "operator", "on", ">secret", "~caddis:*", "&caddis:commands",
-		"-@all", "+del", "+eval", "+evalsha", "+exists", "+hdel", "+hexists", "+hget", "+hgetall", "+hincrby",
-		"+hmget", "+hset", "+hsetnx", "+hstrlen", "+llen", "+lpos", "+lpush", "+lrange", "+publish", "+rpush", "+time",
-		"+zadd", "+zcard", "+zcount", "+zrange", "+zrangebylex", "+zrangebyscore", "+zrem", "+zscore").Err())
+	text, err := os.ReadFile("../../../docs/redis.md")
+	require.NoError(t, err)
+	rights := regexp.MustCompile("(?s)ACL SETUSER operator (.*?)```").FindSubmatch(text)
+	require.NotNil(t, rights, "docs/redis.md has no ACL SETUSER operator")
+	require.NoError(t, admin.ACLSetUser(t.Context(), "operator", strings.Fields(strings.ReplaceAll(string(rights[1]), "\\\n", ""))...).Err())
 	url := "redis://operator:secret@" + server.Addr
 	for _, s := range story {
 		if !strings.HasPrefix(s.line, "enqueue") && !strings.Contains(s.line, "fresh") {
