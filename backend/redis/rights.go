@@ -24,7 +24,7 @@ var (
 		commands: []string{"hsetnx", "hmget"},
 	}
 	working = role{
-		verbs:    []string{"rights", "lease", "settle", "renew", "save_history", "sweep", "ring", "announce", "put_schedule", "schedules", "tick", "record", "memo"},
+		verbs:    []string{"rights", "lease", "settle", "renew", "save_history", "sweep", "ring", "announce", "put_schedule", "schedules", "tick", "record", "memo", "write_memo"},
 		commands: []string{"hsetnx", "hmget", "hgetall", "blpop", "rpush", "pexpire", "hdel", "zrem", "del"},
 	}
 	// Who uses memos needs these besides.

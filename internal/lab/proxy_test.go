@@ -119,7 +119,7 @@ func TestVerbsAreToldApartByTheirKeys(t *testing.T) {
 	require.Equal(t, "renew", verbs.Of(keys("leases", "running", "meta")))
 	require.Equal(t, "announce", verbs.Of(keys("workers", "expire", "mark")))
 	require.Equal(t, "lease", verbs.Of(keys("jobs", "w-2", "w-1", "w0", "w1", "w2", "scheduled", "leases", "running",
-		"history", "blocked", "blockedon", "completed", "cancelled", "dead", "ghosts", "meta", "bell", "holders", "holds", "holdtimes",
+		"history", "blocked", "blockedon", "completed", "cancelled", "dead", "ghosts", "laneof", "lanes", "meta", "bell", "holders", "holds", "holdtimes",
 		"limited", "classes", "slots", "rates", "ready", "last:l:someone")))
 	require.Equal(t, "blpop", verbs.Of([]string{"BLPOP", "x"}))
 }
