@@ -113,6 +113,7 @@ func TestAStopIsToldPhaseByPhaseAndAtLastTheReport(t *testing.T) {
 		r.worker.Stop(actors.Stop{})
 		var last jobs.WorkerTree
 		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); pause(10 * time.Millisecond) {
+			synctest.Wait() // what is told in this instant has been heard, too
 			tree, found := r.tree()
 			if _, before := seen[tree.State]; found && !before {
 				seen[tree.State], held[tree.State] = time.Now(), len(tree.Executors)
