@@ -118,9 +118,10 @@ func (k *recorder) advance(c actor.Context) {
 
 func (k *recorder) answered(c actor.Context, err error) {
 	if err == nil {
-		k.dropped(k.records.answered(), errSpilled)
-		k.failures = 0
-		return // there may be more
+		spilled, more := k.records.answered()
+		k.dropped(spilled, errSpilled)
+		k.failures, k.due = 0, more || k.draining
+		return
 	}
 	k.dropped(k.records.failed(err), err)
 	k.failures++

@@ -30,6 +30,7 @@ type records struct {
 	left      map[string]int // events left out, by queue, beside those of the series
 	call      uint64
 	sent      *backend.Record // that was not answered
+	more      bool            // it had no room for all
 	sentAt    time.Time
 	farewell  bool
 	// dropped counts what the store's figures lack, spilled what of it was for lack of
@@ -297,20 +298,22 @@ func (c *records) next(running []*run) *backend.Record {
 	if len(record.Figures) == 0 && len(record.Events) == 0 {
 		return nil
 	}
+	c.more = len(c.series) > 0 || len(c.events) > 0 || len(c.left) > 0
 	c.call++
 	record.Call = c.call
 	c.sent, c.sentAt = record, time.Now()
 	return record
 }
 
-// answered notes that the store has taken the batch. It returns how much had no room.
-func (c *records) answered() (spilled uint64) {
+// answered notes that the store has taken the batch. It returns how much had no room, and
+// whether the next batch is to follow at once: what came meanwhile has time.
+func (c *records) answered() (spilled uint64, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	spilled = c.spilled
 	c.dropped += spilled
 	c.sent, c.spilled = nil, 0
-	return spilled
+	return spilled, c.more
 }
 
 // failed notes that the store has not taken the batch, and drops what it will not take
