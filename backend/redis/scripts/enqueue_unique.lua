@@ -47,14 +47,15 @@ local function store(id, when, body, lane)
   local low = now % 4294967296
   call('HSET', JOBS, id, struct.pack('>HI4', level * 8192 + (now - low) / 4294967296, low) .. body)
   bulky, stored = bulky or #body > BULKY, true
-  if lane ~= '' then assign(id, level, lane) end
+  local l = lane ~= '' and lanefrom(level, lane)
   if due > now then
     local score = due * 8 + level
     call('ZADD', SCHEDULED, score, id)
+    if l then writelane(id, l) end
     news, first = news or score < first, math.min(first, score)
     return 's'
   end
-  if lane ~= '' then queueup(level, id) else call('RPUSH', W[level], id) end
+  if l then enlane(id, l) else call('RPUSH', W[level], id) end
   news = true
   return 'w'
 end

@@ -25,9 +25,8 @@ for i = 1, #ARGV do
       end
       local body = call('HGET', JOBS, id)
       enroll(id, declared(bodyfield(body, LIMITSTAG)))
-      local lane = bodyfield(body, LANETAG)
-      if lane ~= '' then assign(id, levelof(body), lane) end
-      queueup(levelof(body), id)
+      local level, lane = levelof(body), bodyfield(body, LANETAG)
+      if lane ~= '' then enlane(id, lanefrom(level, lane)) else call('RPUSH', W[level], id) end
       any = true
     end
   end

@@ -15,12 +15,13 @@ local function enqueue(id, level, due, body, lane)
   due = string.sub(due, 1, 1) == '+' and now + string.sub(due, 2) or tonumber(due)
   local low = now % 4294967296
   local header = struct.pack('>HI4', level * 8192 + (now - low) / 4294967296, low)
-  if lane ~= '' then assign(id, level, lane) end
+  local l = lane ~= '' and lanefrom(level, lane)
   if due > now then
     call('ZADD', SCHEDULED, due * 8 + level, id)
+    if l then writelane(id, l) end
   else
     promote(1000)
-    if lane ~= '' then queueup(level, id) else call('RPUSH', W[level], id) end
+    if l then enlane(id, l) else call('RPUSH', W[level], id) end
   end
   call('HSET', JOBS, id, header .. body)
   rare()

@@ -45,11 +45,11 @@ local function writelane(id, l)
   call('HSET', LANEOF, 'j' .. id, l.level .. ' ' .. string.format('%.0f', l.cost) .. ' ' .. l.number .. ' ' .. l.lane)
 end
 
--- assign has a job that is to be stored wait in a lane: its weight (0 for 1), a space and its key.
-local function assign(id, level, text)
+-- lanefrom reads how a job that is to be stored names its lane: its weight (0 for 1), a space and its key.
+local function lanefrom(level, text)
   local weight, lane = string.match(text, '^(%S+) (.*)$')
   weight = tonumber(weight)
-  writelane(id, { level = level, cost = weight == 0 and UNIT or math.floor(UNIT / weight + 0.5), number = '-', lane = lane })
+  return { level = tostring(level), cost = weight == 0 and UNIT or math.floor(UNIT / weight + 0.5), number = '-', lane = lane }
 end
 
 -- waitersof are the first jobs that wait in a lane, a level and a name.
@@ -63,9 +63,9 @@ local function nextlane(level)
   return member and { name = level .. string.sub(member, 21), at = tonumber(string.sub(member, 3, 20)) }
 end
 
--- stand has a lane be where it is said, or if that is nil forgets it.
-local function stand(lane, letter, at)
-  local before, level, name = call('HGET', LANEOF, lane), string.sub(lane, 1, 1), string.sub(lane, 2)
+-- stand has a lane be where it is said, or if that is nil forgets it; before is what LANEOF says of it.
+local function stand(lane, letter, at, before)
+  local level, name = string.sub(lane, 1, 1), string.sub(lane, 2)
   if before then call('ZREM', LANES, string.sub(before, 1, 1) .. level .. string.sub(before, 2) .. name) end
   if letter then
     call('HSET', LANEOF, lane, letter .. stamp(at))
@@ -76,8 +76,8 @@ local function stand(lane, letter, at)
 end
 
 -- rest is for a lane whose last job has left: it may start when it would have started.
-local function rest(lane, at)
-  stand(lane, at > clockof(string.sub(lane, 1, 1)).now and 'i' or nil, at)
+local function rest(lane, at, before)
+  stand(lane, at > clockof(string.sub(lane, 1, 1)).now and 'i' or nil, at, before)
 end
 
 -- over has the virtual time of a level in which nothing waits pass all of its lanes: nobody has anything coming to him.
@@ -98,20 +98,23 @@ local function forgetpassed(level, limit)
   return #passed
 end
 
+local busy = {} -- the levels in which something is known to wait
+
 -- enlane puts a job at the end of its lane.
 local function enlane(id, l)
   local lane = l.level .. l.lane
   l.number = string.format('%015.0f', call('HINCRBY', META, 'laned', 1))
   writelane(id, l)
-  local before = call('HGET', LANEOF, lane) or 'i0'
-  if string.sub(before, 1, 1) == 'i' then
-    if call('LLEN', W[tonumber(l.level)]) == 0 and not nextlane(l.level) then
+  local before = call('HGET', LANEOF, lane)
+  if not before or string.sub(before, 1, 1) == 'i' then
+    if not busy[l.level] and call('LLEN', W[tonumber(l.level)]) == 0 and not nextlane(l.level) then
       over(l.level)
       keepclock()
     end
-    stand(lane, 'w', math.max(clockof(l.level).now, tonumber(string.sub(before, 2))))
+    stand(lane, 'w', math.max(clockof(l.level).now, before and tonumber(string.sub(before, 2)) or 0), before)
     forgetpassed(l.level, 2)
   end
+  busy[l.level] = true
   call('ZADD', LANES, 0, 'j' .. lane .. '\0' .. l.number .. id)
 end
 
@@ -123,7 +126,11 @@ local function leave(id)
   call('ZREM', LANES, 'j' .. lane .. '\0' .. l.number .. id)
   l.number = '-'
   writelane(id, l)
-  if #waitersof(lane, 1) == 0 then rest(lane, tonumber(string.sub(call('HGET', LANEOF, lane) or 'i0', 2))) end
+  if #waitersof(lane, 1) == 0 then
+    local before = call('HGET', LANEOF, lane)
+    rest(lane, before and tonumber(string.sub(before, 2)) or 0, before)
+    busy[l.level] = nil
+  end
   return true
 end
 

@@ -3,10 +3,10 @@ local offered = 0 -- jobs of lanes
 
 -- offer hands out the first job of a lane, or parks it, and reports whether the lease goes on.
 local function offer(level, lane)
-  local name = lane.name
+  local name, standing = lane.name, 'w' .. stamp(lane.at)
   local jobs = waitersof(name, 2)
   if not jobs[1] then
-    stand(name)
+    stand(name, nil, nil, standing)
     return true
   end
   local id = string.sub(jobs[1], #name + 18)
@@ -31,9 +31,9 @@ local function offer(level, lane)
     at = lane.at + l.cost
   end
   if not jobs[2] then
-    rest(name, at)
+    rest(name, at, standing)
   elseif at > lane.at then
-    stand(name, 'w', at)
+    stand(name, 'w', at, standing)
   end
   return true
 end
