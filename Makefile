@@ -18,6 +18,9 @@ LAB = ./internal/lab
 # The command line is a module of its own.
 CLI = cmd/caddis
 
+# So are the tests against a collector of traces, as they need its protocol.
+OTLP = jobs/telemetry/otlp
+
 # SQLite is C that was translated to Go: under the race detector its whole model takes
 # too long, so the many sequences run without.
 SQLITE = ./backend/sqlite
@@ -27,12 +30,13 @@ test: setup
 	CGO_ENABLED=1 go test -race -short -timeout 25m $(TESTFLAGS) $(SQLITE)
 	go test -timeout 25m -run DoesWhatTheModelDoes $(TESTFLAGS) $(SQLITE)
 	cd $(CLI) && CADDIS_REQUIRE_REDIS=1 CGO_ENABLED=1 go test -race -timeout 25m $(TESTFLAGS) ./...
+	cd $(OTLP) && CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...
 	CADDIS_REQUIRE_REDIS=1 CGO_ENABLED=1 go test -race -timeout 25m $(TESTFLAGS) $(LAB)
 
 lint:
 	@echo gofmt -l .
 	@files=$$(gofmt -l .) && test -z "$$files" || { echo "not formatted: $$files" >&2; exit 1; }
-	@for module in . $(CLI); do (set -ex; cd $$module; \
+	@for module in . $(CLI) $(OTLP); do (set -ex; cd $$module; \
 		go vet ./...; \
 		go run $(STATICCHECK) ./...; \
 		GOOS=darwin GOARCH=arm64 go vet ./...; \
