@@ -79,7 +79,7 @@ func (k *keeper) keepHouse(c actor.Context) {
 	keys, record, known := k.blockKeys(), k.record(), k.house.known
 	answer := &houseKept{by: k, first: k.house.visits}
 	all, dynamic, queues := k.house.all, k.queues.dynamic(), k.queues
-	k.house.visits, k.house.fresh = nil, nil
+	k.house.due, k.house.visits, k.house.fresh = false, nil, nil // what comes meanwhile is for the next time
 	k.calling = announcing
 	k.abort = k.line.call(k.line.dispatch.Schedule, k.calling, min(callTimeout, k.config.Lease/3), func(ctx context.Context) error {
 		announced, announceErr := k.line.store.Announce(ctx, record, k.config.Lease)
@@ -130,12 +130,12 @@ func (k *keeper) houseKept(c actor.Context, m *houseKept) {
 		k.tellQueues()
 	}
 	if m.err != nil {
-		k.house.all = true
+		k.house.due, k.house.all = true, true
 		k.house.tries.failures++
 		k.rest(c, k.house.tries.failures, m.err)
 		return
 	}
-	k.house.due, k.house.tries = false, tries{}
+	k.house.tries = tries{}
 	k.house.all, k.house.known = false, m.vanished
 	k.house.leave()
 	if wait := max(choreFloor, m.next+choreSlack); m.next > 0 && wait < k.config.Lease/3 {

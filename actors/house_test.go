@@ -186,3 +186,25 @@ func TestAWorkerThatLeavesJobsBehindVanishesWhereOneThatDoesNotSignsOff(t *testi
 		})
 	}
 }
+
+// What becomes of the worker while its record is on the way is published after that, and not
+// with the next beat.
+func TestAChangeIsPublishedAlthoughItComesWhileTheRecordIsOnItsWay(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, noop)
+		pause(time.Second)
+		for _, verb := range []string{"announce", "sweep"} {
+			gate := make(chan struct{})
+			r.faulty.on(first(1, held(gate)), verb)
+			r.worker.Quiet()
+			synctest.Wait() // the record is on its way
+			r.worker.Resume()
+			synctest.Wait()
+			close(gate)
+			pause(10 * time.Millisecond)
+			workers, err := r.store.Workers(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, string(actors.StateRunning), workers[0].State, verb)
+		}
+	})
+}
