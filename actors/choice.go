@@ -207,7 +207,7 @@ func (c *chooser) free() {
 
 func (c *chooser) complain(text string, args ...any) {
 	if missed, ok := c.faults.may(time.Now()); ok {
-		c.log.Error(text, append(args, "missed", missed)...)
+		c.log.Error(text, append(args, "left_out", missed)...)
 	}
 }
 

@@ -333,7 +333,7 @@ func (f *fetcher) rest(c actor.Context) {
 	}
 	if missed, ok := f.hollowLines.may(time.Now()); ok {
 		f.config.Logger.Warn("the job store says at once that there is nothing where it is to wait, or that there is more where there is nothing; asking it less often",
-			"times", f.hollow, "missed", missed)
+			"times", f.hollow, "left_out", missed)
 	}
 	f.resting = true
 	f.post.after(f.line.retry.Delay(f.hollow-hollowCalls+1), c.Self(), &leaseAgain{})

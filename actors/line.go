@@ -114,7 +114,7 @@ func (l *line) listen(ctx context.Context, deliver func(backend.Command)) {
 				failures = 0
 			}
 			if missed, ok := l.outage.deaf.may(time.Now()); ok {
-				l.log.Warn("commands are not heard for now; a cancel takes effect at the next renewal", "error", err, "missed", missed)
+				l.log.Warn("commands are not heard for now; a cancel takes effect at the next renewal", "error", err, "left_out", missed)
 			}
 			select {
 			case <-time.After(min(time.Second<<min(failures, 10), maxListenPause)):
@@ -143,7 +143,7 @@ func (l *line) panicked(op string, value any) error {
 	fault := &jobs.Panic{Value: value, Stack: debug.Stack()}
 	if missed, ok := l.outage.faults.may(time.Now()); ok {
 		l.log.Error("the job store panicked; this is taken for an error of the call", "op", op,
-			"panic", fault.Error(), "stack", string(fault.Stack), "missed", missed)
+			"panic", fault.Error(), "stack", string(fault.Stack), "left_out", missed)
 	}
 	return fmt.Errorf("%s: the job store panicked: %w", op, fault)
 }

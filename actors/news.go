@@ -54,7 +54,7 @@ func (n *news) visit(whose string, f func()) {
 		return
 	}
 	if missed, ok := n.faults.may(time.Now()); ok {
-		n.log.Error(whose+" panicked", "panic", fault.Error(), "stack", string(fault.Stack), "missed", missed)
+		n.log.Error(whose+" panicked", "panic", fault.Error(), "stack", string(fault.Stack), "left_out", missed)
 	}
 }
 
@@ -167,7 +167,7 @@ func (n *news) write(level slog.Level, text string, r *run, args ...any) {
 		return
 	}
 	if missed > 0 {
-		args = append(args, "missed", missed)
+		args = append(args, "left_out", missed)
 	}
 	n.log.Log(context.Background(), level, text, args...)
 }

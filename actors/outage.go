@@ -47,7 +47,7 @@ func (o *outage) note(log *slog.Logger, op string, err error) {
 	if missed > 0 {
 		text = "the job store fails now and then"
 	}
-	log.Warn(text, "op", op, "error", err.Error(), "missed", missed)
+	log.Warn(text, "op", op, "error", err.Error(), "left_out", missed)
 }
 
 func (o *outage) over(log *slog.Logger, op string) {

@@ -139,7 +139,7 @@ func (k *recorder) dropped(n uint64, err error) {
 	}
 	if missed, ok := k.drops.may(time.Now()); ok {
 		k.config.Logger.Warn("figures were dropped, so that those in the job store are too low; the jobs are not affected",
-			"dropped", n, "error", err.Error(), "missed", missed)
+			"dropped", n, "error", err.Error(), "left_out", missed)
 	}
 }
 

@@ -353,7 +353,7 @@ func (b *Backend) Limit(ctx context.Context, query backend.LimitQuery) (info bac
 		case err != nil:
 			return err
 		case c == nil:
-			return fmt.Errorf("class %q: %w", query.Class, backend.ErrNotFound)
+			return fmt.Errorf("no job of the queue has had a limit of class %q: %w", query.Class, backend.ErrNotFound)
 		}
 		info.Rule, info.Code, info.Fleet = *c.rule(), c.code, c.fleet
 		return q.describe(&info, query.Job)
