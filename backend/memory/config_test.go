@@ -2,6 +2,7 @@ package memory_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -130,6 +131,24 @@ func TestTheBytesOfUnfinishedJobsAreBounded(t *testing.T) {
 	require.NoError(t, err)
 	_, err = store.Enqueue(t.Context(), fat("d"))
 	require.ErrorIs(t, err, backend.ErrFull)
+}
+
+// What producers choose counts, wherever they put it.
+func TestTheKeysOfLimitsAndLanesCount(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("k", 100)
+	for name, mark := range map[string]func(*backend.NewJob){
+		"lane": func(j *backend.NewJob) { j.Lane = backend.Lane{Key: long} },
+		"limit": func(j *backend.NewJob) {
+			j.Limits = []backend.Limit{{Class: "c", Key: long, Rule: backend.LimitRule{Slots: 1}}}
+		},
+	} {
+		store := closed(t, memory.Config{MaxBytes: 100})
+		batch := jobs("a")
+		mark(&batch[0])
+		_, err := store.Enqueue(t.Context(), batch)
+		require.ErrorIs(t, err, backend.ErrFull, name)
+	}
 }
 
 func TestBoundsStillHoldAfterEveryTransition(t *testing.T) {

@@ -139,12 +139,15 @@ func (j *job) info(zero int64) backend.JobInfo {
 }
 
 func bodySize(j *backend.Job) int64 {
-	n := len(j.ID) + len(j.Kind) + len(j.Codec) + len(j.Payload)
+	n := len(j.ID) + len(j.Kind) + len(j.Codec) + len(j.Payload) + len(j.Lane.Key)
 	for _, tag := range j.Tags {
 		n += len(tag)
 	}
 	for k, v := range j.Headers {
 		n += len(k) + len(v)
+	}
+	for i := range j.Limits {
+		n += len(j.Limits[i].Class) + len(j.Limits[i].Key)
 	}
 	return int64(n)
 }

@@ -34,7 +34,7 @@ type Config struct {
 	// jobs do not count, they are bounded by Retention.
 	MaxJobs int
 	// MaxBytes bounds the unfinished jobs in bytes: payloads, ids, tags,
-	// headers and histories. 0 means no bound. A history that grows while its
+	// headers, keys of limits and lanes, and histories. 0 means no bound. A history that grows while its
 	// job is retried is kept even where it passes the bound.
 	MaxBytes int64
 	// Retention says how long finished jobs are kept, per queue. Each field
