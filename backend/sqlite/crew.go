@@ -25,6 +25,8 @@ type crew struct {
 	mu   sync.Mutex
 	id   int64
 	lock *flock.Flock
+	// turn is held by who takes over.
+	turn sync.Mutex
 	// peers are the lock files of the others, as far as was last seen.
 	peers map[int64]*flock.Flock
 }
@@ -72,6 +74,21 @@ func (c *crew) self() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.id
+}
+
+// takeOver takes back what processes that have ended hold, and reports whether there are others
+// at all.
+func (c *crew) takeOver(x executor) (others bool) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	gone, others, err := c.look(x)
+	if err == nil && len(gone) > 0 {
+		err = c.bury(gone)
+	}
+	if err != nil && c.store.ctx.Err() == nil {
+		c.store.log.Warn("the jobs of processes that have ended come back when their leases expire", "error", err)
+	}
+	return others
 }
 
 // look finds those of the others that have ended, and reports whether there are others

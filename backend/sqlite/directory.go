@@ -132,6 +132,14 @@ func (b *Backend) SignOff(ctx context.Context, worker string, _ []string) error 
 
 // Workers implements backend.Directory.
 func (b *Backend) Workers(ctx context.Context) (infos []backend.WorkerInfo, err error) {
+	// Those of processes that have ended are not to be listed, even if nobody else works on the file.
+	err = b.read(ctx, "workers", "", func(x executor) error {
+		b.crew.takeOver(x)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	err = b.read(ctx, "workers", "", func(x executor) error {
 		infos = nil
 		now, err := b.readNow(x)

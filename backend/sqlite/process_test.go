@@ -156,6 +156,22 @@ func TestAProcessThatStartsTakesOverWhatOnesBeforeHaveLeft(t *testing.T) {
 	require.Contains(t, came, "a")
 }
 
+func TestTheWorkersOfAProcessThatWasKilledAreNotListedEvenIfNobodyElseWorks(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	p := start(t, "lease", path)
+	require.Equal(t, "0", p.line(t))
+	store := at(t, path)
+	workers, err := store.Workers(t.Context())
+	require.NoError(t, err)
+	require.Len(t, workers, 1)
+	require.NoError(t, p.Process.Kill())
+	_ = p.Wait()
+	workers, err = store.Workers(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, workers)
+}
+
 func TestAnEnqueueOfAnotherProcessWakesWhoWaits(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "jobs.db")

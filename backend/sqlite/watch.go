@@ -247,12 +247,5 @@ func (w *watcher) lookForPeers(joined func()) error {
 // peers takes over what processes that have ended have left, and reports whether there
 // are any others.
 func (w *watcher) peers() bool {
-	gone, others, err := w.store.crew.look(w.conn)
-	if err == nil && len(gone) > 0 {
-		err = w.store.crew.bury(gone)
-	}
-	if err != nil && w.store.ctx.Err() == nil {
-		w.store.log.Warn("the jobs of processes that have ended come back when their leases expire", "error", err)
-	}
-	return others
+	return w.store.crew.takeOver(w.conn)
 }

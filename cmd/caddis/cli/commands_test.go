@@ -307,7 +307,7 @@ caddis: job: job "cancelled-1" in queue "mail": not found
 caddis: no queue holds a job "cancelled-1": not found; a completed one is forgotten at once unless it has a retention
 `},
 	{"limit show mail api", 3, "", `
-caddis: limit: queue "mail": class "api": not found
+caddis: limit: queue "mail": no job of the queue has had a limit of class "api": not found
 `},
 	{"limit set mail api --slots 3 --rate 100 --per 1m --burst 5", 0, `
 queue  mail

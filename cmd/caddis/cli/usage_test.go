@@ -46,6 +46,7 @@ var badValues = map[string][]bad{
 	"expire-after": {{"-1m", "give a positive duration"}},
 	"header":       {{"trace", "write it as key=value"}, {"=x", "give a key that is not empty"}},
 	"concurrency":  {{"0", "give more than 0"}, {"2000000", "it goes from 1 to 1000000"}},
+	"wait-timeout": {{"0s", "give a positive time"}, {"soon", "it is no duration"}},
 	"for":          {{"0s", "give a positive time"}, {"soon", "it is no duration"}},
 	"slots":        {{"-1", "--slots=-1: give a number from 1"}, {"few", "it is no whole number"}},
 	"rate":         {{"-1", "--rate=-1: give a number from 1"}, {"often", "it is no whole number"}},

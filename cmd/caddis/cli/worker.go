@@ -7,11 +7,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
 func (t *tool) workerCommand() *cobra.Command {
@@ -20,7 +23,7 @@ func (t *tool) workerCommand() *cobra.Command {
 	for _, o := range orders {
 		worker.AddCommand(t.orderCommand(o))
 	}
-	worker.AddCommand(t.resizeCommand(), t.stacksCommand())
+	worker.AddCommand(t.stopCommand(), t.resizeCommand(), t.stacksCommand())
 	return worker
 }
 
@@ -39,10 +42,6 @@ var orders = []order{
 		"resume", "Have quiet workers take jobs again",
 		"Of several orders the last counts.", (*jobs.Client).ResumeWorkers,
 	},
-	{
-		"stop", "Stop workers gracefully",
-		"Whether their processes end, and are started again, is up to these. With --all it is for\nthe workers that are there.", (*jobs.Client).StopWorkers,
-	},
 }
 
 func (t *tool) orderCommand(o order) *cobra.Command {
@@ -58,6 +57,74 @@ func (t *tool) orderCommand(o order) *cobra.Command {
 	}
 	allFlag(c, &all)
 	return c
+}
+
+func (t *tool) stopCommand() *cobra.Command {
+	var all, wait bool
+	var timeout time.Duration
+	const short = "Stop workers gracefully"
+	var c *cobra.Command
+	c = &cobra.Command{
+		Use:   "stop ID… | --all",
+		Short: short,
+		Long: short + `.
+
+Whether their processes end, and are started again, is up to these. With --all it is for
+the workers that are there. It returns when the order is in the store, or with --wait when
+all of them have stopped, and tells what became of their jobs. One that is not there any
+more and has left no report has vanished: it was killed, or cut off.
+
+With --wait it ends by 1 if one has vanished or crashed, or has not stopped in time; it
+goes on stopping then.`,
+		Example: fmt.Sprintf("  %s worker stop --all --wait --wait-timeout 2m", t.name),
+		RunE: t.with(func(ctx context.Context, s *session, ids []string) error {
+			switch {
+			case c.Flags().Changed("wait-timeout") && timeout <= 0:
+				return wrongUse("--wait-timeout=%v: give a positive time", timeout)
+			case wait || timeout > 0:
+				return t.stopWorkers(ctx, s, ids, all, timeout)
+			}
+			return t.tellWorkers(ctx, s, "stop", ids, all, func(ids []string) error { return s.client.StopWorkers(ctx, ids...) })
+		}),
+	}
+	allFlag(c, &all)
+	c.Flags().BoolVar(&wait, "wait", false, "wait until they have stopped")
+	c.Flags().DurationVar(&timeout, "wait-timeout", 0, "wait, but no longer than this; by default as long as it takes")
+	return c
+}
+
+// stopWorkers tells workers to stop, and how each ended.
+func (t *tool) stopWorkers(ctx context.Context, s *session, ids []string, all bool, timeout time.Duration) error {
+	if err := whom(ids, all); err != nil {
+		return err
+	}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%v have passed", timeout))
+		defer cancel()
+	}
+	l := &listing{key: "workers", columns: []string{"id", "host", "#pid", "state", "took", "jobs"}}
+	bad := 0
+	left, err := operate.StopWorkers(ctx, s.client, ids, func(w operate.Stopped) {
+		took := ""
+		if w.Report != nil {
+			took = w.Report.Took.Round(time.Millisecond).String()
+		}
+		if w.State != string(actors.StateStopped) {
+			bad++
+		}
+		l.add(w, w.ID, w.Host, fmt.Sprint(w.PID), w.State, took, w.Account())
+	})
+	if err != nil && len(left) == 0 {
+		return s.noWorker(ctx, ids, err)
+	}
+	for _, w := range left {
+		l.add(operate.Stopped{ID: w.ID, Host: w.Host, PID: w.PID, State: w.State}, w.ID, w.Host, fmt.Sprint(w.PID), w.State, "", "not stopped yet")
+	}
+	if bad > 0 {
+		err = errors.Join(err, fmt.Errorf("%d of %d workers have not stopped in good order", bad, len(l.rows)))
+	}
+	return errors.Join(t.print(l), err)
 }
 
 func (t *tool) resizeCommand() *cobra.Command {
@@ -126,12 +193,12 @@ func (t *tool) tellWorkers(ctx context.Context, s *session, what string, ids []s
 	if err := whom(ids, all); err != nil {
 		return err
 	}
-	if err := tell(ids); err != nil {
-		return s.noWorker(ctx, ids, err)
-	}
-	workers, err := s.client.Workers(ctx)
+	workers, err := s.client.Workers(ctx) // before they are told: one may end at once
 	if err != nil {
 		return err
+	}
+	if err := tell(ids); err != nil {
+		return s.noWorker(ctx, ids, err)
 	}
 	l := &listing{key: "workers", columns: []string{"id", "host", "#pid", "told"}}
 	for _, w := range workers {

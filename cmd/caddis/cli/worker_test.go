@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/actors"
+	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -61,10 +62,59 @@ func TestWorkersAreToldWhatToDo(t *testing.T) {
 		require.Contains(t, stacks, "TestWorkersAreToldWhatToDo")
 		require.Contains(t, tell("stacks", "--all", "-o", "json"), `"id": "job-1"`)
 
-		tell("stop", id)
+		require.Contains(t, tell("stop", id), id)
 		report, err := system.Stopped().Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 1, report.Interrupted)
+	})
+}
+
+func TestWhoWaitsForAStopIsToldHowEachWorkerEnded(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		store := openStore(t, url)
+		client, err := jobs.NewClient(store, jobs.ClientConfig{})
+		require.NoError(t, err)
+		registry := jobs.NewRegistry()
+		runs, end := make(chan struct{}), make(chan struct{})
+		jobs.Handle(registry, func(context.Context, *jobs.Job[Welcome]) error {
+			close(runs)
+			<-end
+			return nil
+		})
+		system, err := caddis.New(caddis.Config{Backend: store, Registry: registry, Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		require.NoError(t, system.Start(t.Context()))
+		_, err = client.Enqueue(t.Context(), Welcome{UserID: 1})
+		require.NoError(t, err)
+		<-runs
+		require.Eventually(t, func() bool {
+			listed, err := client.Workers(t.Context())
+			return err == nil && len(listed) == 1
+		}, time.Minute, 10*time.Millisecond)
+
+		a := on(t, url, "worker", "stop", "--all", "--wait", "--wait-timeout", "300ms")
+		require.Equal(t, exitFailed, a.code)
+		require.Contains(t, a.out, "not stopped yet")
+		require.Contains(t, a.err, "1 workers have not stopped: 300ms have passed")
+
+		time.AfterFunc(300*time.Millisecond, func() { close(end) })
+		a = on(t, url, "worker", "stop", system.Status().Worker, "--wait")
+		require.Zero(t, a.code, a.err)
+		require.Contains(t, a.out, system.Status().Worker)
+		require.Contains(t, a.out, "1 leased, 1 completed")
+
+		// One that is killed meanwhile leaves no report.
+		other, err := backend.Open(url)
+		require.NoError(t, err)
+		_, err = other.Announce(t.Context(), backend.WorkerInfo{ID: "killed", StartedAt: time.Now()}, 2*time.Second)
+		require.NoError(t, err)
+		closed := make(chan error, 1)
+		time.AfterFunc(300*time.Millisecond, func() { closed <- other.Close() })
+		a = on(t, url, "worker", "stop", "--all", "--wait", "-o", "jsonl")
+		require.Equal(t, exitFailed, a.code)
+		require.JSONEq(t, `{"id":"killed","host":"","pid":0,"state":"vanished"}`, a.out)
+		require.Contains(t, a.err, "1 of 1 workers have not stopped in good order")
+		require.NoError(t, <-closed)
 	})
 }
 

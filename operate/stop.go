@@ -1,0 +1,118 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// StateVanished is the state of a worker that is not there any more and has left no report: it
+// was killed, or cut off. What it ran runs again when its leases have expired.
+const StateVanished = "vanished"
+
+const (
+	// stopPause is how often it is looked who has stopped.
+	stopPause = 250 * time.Millisecond
+	// reportWait is how long the report of a worker that is not listed any more is waited for;
+	// it comes after the farewell.
+	reportWait = 5 * time.Second
+)
+
+// Stopped is how a worker ended that was told to stop.
+type Stopped struct {
+	ID   string `json:"id"`
+	Host string `json:"host"`
+	PID  int    `json:"pid"`
+	// State is "stopped", "crashed" or [StateVanished].
+	State string `json:"state"`
+	// Report is the account of its jobs; nil if it vanished.
+	Report *jobs.WorkerReport `json:"report,omitempty"`
+}
+
+// Account says in words what became of its jobs, such as "5 leased, 4 completed, 1 interrupted".
+func (s Stopped) Account() string {
+	if s.Report == nil {
+		return "no report"
+	}
+	parts := []string{fmt.Sprint(s.Report.Leased, " leased")}
+	for _, b := range s.Report.Became {
+		parts = append(parts, fmt.Sprint(b.Jobs, " ", b.How))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// StopWorkers begins the graceful stop of workers, or without ids of all that there are, and
+// waits until all of them have ended. ended is called for each as it ends, one at a time.
+//
+// It goes on while the store is away. When ctx ends it answers those that have not ended, with
+// an error that has the cause of ctx in it; they go on stopping. An id that is not there is a
+// [backend.ErrNotFound], and then none was told.
+func StopWorkers(ctx context.Context, client *jobs.Client, ids []string, ended func(Stopped)) (left []backend.WorkerInfo, err error) {
+	// They are noted before they are told: one may end at once.
+	listed, err := client.Workers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	left = slices.DeleteFunc(listed, func(w backend.WorkerInfo) bool { return len(ids) > 0 && !slices.Contains(ids, w.ID) })
+	if err := client.StopWorkers(ctx, ids...); err != nil {
+		return nil, err
+	}
+	gone := map[string]time.Time{} // since when they are not listed any more
+	var away error
+	for {
+		if left, err = ends(ctx, client, left, gone, ended); len(left) == 0 {
+			return nil, nil
+		}
+		pause := stopPause
+		if err != nil {
+			if ctx.Err() == nil && !errors.Is(err, backend.ErrUnavailable) {
+				return left, err
+			}
+			pause = time.Second
+		}
+		away = err
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return left, errors.Join(fmt.Errorf("%d workers have not stopped: %w", len(left), context.Cause(ctx)), away)
+		}
+	}
+}
+
+// ends tells which of the workers have ended, and answers the others.
+func ends(ctx context.Context, client *jobs.Client, workers []backend.WorkerInfo, gone map[string]time.Time, ended func(Stopped)) ([]backend.WorkerInfo, error) {
+	listed, err := client.Workers(ctx)
+	if err != nil {
+		return workers, err
+	}
+	var left []backend.WorkerInfo
+	for i, w := range workers {
+		if slices.ContainsFunc(listed, func(l backend.WorkerInfo) bool { return l.ID == w.ID }) {
+			delete(gone, w.ID)
+			left = append(left, w)
+			continue
+		}
+		tree, _, err := client.WorkerTree(ctx, w.ID)
+		if err != nil {
+			return append(left, workers[i:]...), err
+		}
+		s := Stopped{ID: w.ID, Host: w.Host, PID: w.PID, State: StateVanished, Report: tree.Report}
+		if s.Report != nil {
+			s.State = tree.State
+		} else if since, seen := gone[w.ID]; !seen || time.Since(since) < reportWait {
+			if !seen {
+				gone[w.ID] = time.Now()
+			}
+			left = append(left, w)
+			continue
+		}
+		ended(s)
+	}
+	return left, nil
+}
