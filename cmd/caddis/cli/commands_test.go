@@ -306,6 +306,34 @@ caddis: job: job "cancelled-1" in queue "mail": not found
 	{"job show cancelled-1", 3, "", `
 caddis: no queue holds a job "cancelled-1": not found; a completed one is forgotten at once unless it has a retention
 `},
+	{"job copy running-1", 0, `
+QUEUE  ID  STATE
+mail  NEW  waiting
+`, ""},
+	{"job edit waiting-1 {\"user_id\":7}", 0, `
+QUEUE  ID  STATE
+mail  NEW  waiting
+`, `
+the job "waiting-1" was deleted
+`},
+	{"job edit running-1 {}", 1, "", `
+caddis: edit job "running-1": it is running, and only dead and cancelled ones are edited; copy it instead: not possible in this state
+`},
+	{"job edit running-1 {\"user_id\":}", 2, "", `
+caddis: the args are no JSON, at byte 12: invalid character '}' looking for beginning of value; write them like '{"user_id": 42}'
+see caddis job edit --help
+`},
+	{"job edit running-1", 2, "", `
+caddis: caddis job edit needs the id of a job and one JSON value in quotes, and got 1 arguments
+see caddis job edit --help
+`},
+	{"queue lanes mail", 0, "", `
+no lanes
+`},
+	{"queue lanes", 2, "", `
+caddis: caddis queue lanes needs the name of a queue
+see caddis queue lanes --help
+`},
 	{"limit show mail api", 3, "", `
 caddis: limit: queue "mail": no job of the queue has had a limit of class "api": not found
 `},

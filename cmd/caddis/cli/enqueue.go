@@ -135,11 +135,25 @@ func (t *tool) readArgs(args []string) (json.RawMessage, error) {
 	if len(data) > backend.MaxPayload {
 		return nil, wrongUse("the args have more than %d bytes; store large data elsewhere and enqueue where it is", backend.MaxPayload)
 	}
+	var value json.RawMessage
+	err := json.Unmarshal(data, &value)
 	var compact bytes.Buffer
-	if err := json.Compact(&compact, data); err != nil {
-		return nil, wrongUse("the args are no JSON: %w; write them like '{\"user_id\": 42}'", err)
+	if err == nil {
+		err = json.Compact(&compact, value)
+	}
+	if err != nil {
+		return nil, wrongUse("the args are no JSON%s: %w; write them like '{\"user_id\": 42}'", place(err), err)
 	}
 	return compact.Bytes(), nil
+}
+
+// place says where JSON ends to be some.
+func place(err error) string {
+	var syntax *json.SyntaxError
+	if !errors.As(err, &syntax) {
+		return ""
+	}
+	return fmt.Sprintf(", at byte %d", syntax.Offset)
 }
 
 // args makes the args of a kind, of their type if the registry knows it. anywhere says
@@ -176,11 +190,8 @@ func (r raw) MarshalJSON() ([]byte, error) { return r.data, nil }
 // enqueue stores a job and tells where it is.
 func (t *tool) enqueue(ctx context.Context, s *session, job jobs.Args, options []jobs.EnqueueOption) error {
 	receipt, err := s.client.Enqueue(ctx, job, options...)
-	if errors.Is(err, backend.ErrRejected) {
-		err = &usageError{err}
-	}
 	if err != nil {
-		return err
+		return rejectedUse(err)
 	}
 	switch {
 	case receipt.Existing:
@@ -188,9 +199,15 @@ func (t *tool) enqueue(ctx context.Context, s *session, job jobs.Args, options [
 	default:
 		t.noteUnserved(ctx, s, receipt.Queue, job.Kind())
 	}
-	l := &listing{key: "receipts", columns: []string{"queue", "id", "state"}}
-	l.add(receipt, receipt.Queue, receipt.ID, string(receipt.State))
-	return t.print(l)
+	return t.printReceipt(receipt)
+}
+
+// rejectedUse makes wrong use of an error that says what was wrong with a job.
+func rejectedUse(err error) error {
+	if errors.Is(err, backend.ErrRejected) {
+		return &usageError{err}
+	}
+	return err
 }
 
 // noteUnserved says so if no worker would run a job at the moment.

@@ -23,6 +23,7 @@ func (t *tool) jobCommand() *cobra.Command {
 	for _, a := range operate.Acts {
 		job.AddCommand(t.actCommand(a))
 	}
+	job.AddCommand(t.jobCopyCommand(), t.jobEditCommand())
 	return job
 }
 

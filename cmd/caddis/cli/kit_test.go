@@ -103,6 +103,7 @@ func steady(text string) string {
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`, "INSTANT"},
 		{`\b(\d+d|\d+h\d\dm|\d+m|\d+s|\d+ms|[\d.]+(µs|ms|s))( |$|\)|,|;|"|\n)`, "TIME$3"},
 		{`SQLite [\d.]+|Redis [\d.]+`, "VERSION"},
+		{`\b01[0-9A-Z]{24}\b`, "NEW"},
 		{`with Caddis \S+ and go[\w.]+`, "with VERSIONS"},
 		{`(sqlite|redis):\S+`, "URL"},
 		{`[^\S\n]{2,}`, "  "},

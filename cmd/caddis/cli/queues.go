@@ -56,9 +56,9 @@ func queueState(q backend.QueueInfo) string {
 }
 
 func (t *tool) queueCommand() *cobra.Command {
-	queue := &cobra.Command{Use: "queue", Short: "Show, pause and resume queues"}
+	queue := &cobra.Command{Use: "queue", Short: "Show, pause and resume queues, and show their lanes"}
 	group(queue)
-	queue.AddCommand(t.queueShowCommand(), t.queuePauseCommand(), t.queueResumeCommand())
+	queue.AddCommand(t.queueShowCommand(), t.queuePauseCommand(), t.queueResumeCommand(), t.queueLanesCommand())
 	return queue
 }
 
@@ -78,6 +78,33 @@ func (t *tool) queueShowCommand() *cobra.Command {
 				}
 			}
 			return nil
+		}),
+	}
+}
+
+func (t *tool) queueLanesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "lanes QUEUE",
+		Short: "Show in which lanes of a queue jobs wait, the longest first",
+		Long: fmt.Sprintf(`Show in which lanes of a queue jobs wait, the longest first. There are lanes where kinds say
+FairBy. %d are told at most.`, backend.MaxLanes),
+		Args: between(1, 1, "the name of a queue"),
+		RunE: t.with(func(ctx context.Context, s *session, args []string) error {
+			if _, err := s.queue(ctx, args[0]); err != nil {
+				return err
+			}
+			lanes, err := s.client.Lanes(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			l := &listing{key: "lanes", columns: []string{"lane", "#waiting"}}
+			for _, lane := range lanes.Lanes {
+				l.add(lane, lane.Key, strconv.Itoa(lane.Waiting))
+			}
+			if lanes.More {
+				t.say("there are more lanes")
+			}
+			return t.print(l)
 		}),
 	}
 }

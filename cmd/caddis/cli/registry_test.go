@@ -83,7 +83,7 @@ func TestArgsThatAreTooLargeOrCannotBeReadAreRefused(t *testing.T) {
 	require.Contains(t, a.err, "more than 4194304 bytes")
 	a = call(t, jobs.NewRegistry(), url, "", "enqueue", "welcome", "-")
 	require.Equal(t, exitUsage, a.code)
-	require.Contains(t, a.err, "the args are no JSON")
+	require.Contains(t, a.err, "the args are no JSON, at byte ")
 }
 
 // gobCodec is one that JSON has no part in.

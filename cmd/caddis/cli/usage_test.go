@@ -68,7 +68,7 @@ var otherwise = map[string][]bad{
 
 // rightUse has arguments with which a command is used rightly, where it needs some.
 var rightUse = map[string]string{
-	"caddis queue show": "mail", "caddis queue pause": "mail", "caddis queue resume": "mail",
+	"caddis queue show": "mail", "caddis queue lanes": "mail", "caddis queue pause": "mail", "caddis queue resume": "mail",
 	"caddis limit show": "mail api", "caddis limit set": "mail api --slots 3 --rate 5", "caddis limit reset": "mail api",
 	"caddis job show":   "waiting-1",
 	"caddis job why":    "waiting-1",
@@ -77,6 +77,8 @@ var rightUse = map[string]string{
 	"caddis job run":    "--all --queue mail --state scheduled --dry-run",
 	"caddis job delete": "--all --queue mail --state dead --dry-run",
 	"caddis enqueue":    "welcome --queue mail",
+	"caddis job copy":   "waiting-1",
+	"caddis job edit":   "dead-1 {}",
 
 	"caddis worker resize": "5 w-1", "caddis worker quiet": "w-1", "caddis worker resume": "w-1",
 	"caddis worker stop": "w-1", "caddis worker stacks": "w-2",
