@@ -357,8 +357,26 @@ func (s *System) Subscribe(f func(actors.StateChanged)) (unsubscribe func()) {
 	return actors.Subscribe(s.system, s.config.Name, f)
 }
 
-// Health answers liveness and readiness probes, see [actors.Health].
-func (s *System) Health() http.Handler { return actors.Health(s.Status, s.config.Lease) }
+// Tree describes the System's worker actor by actor, after its end with its report.
+func (s *System) Tree() jobs.WorkerTree {
+	s.mu.Lock()
+	worker := s.worker
+	s.mu.Unlock()
+	if worker != nil {
+		return worker.Tree()
+	}
+	status := s.Status()
+	return jobs.WorkerTree{State: string(status.State), Since: status.Since, At: time.Now()}
+}
+
+// Health answers liveness and readiness probes, see [actors.Health], and under /drain a page
+// for people on how far a stop is, see [actors.DrainPage].
+func (s *System) Health() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /", actors.Health(s.Status, s.config.Lease))
+	mux.Handle("GET /drain", actors.DrainPage(s.Tree))
+	return mux
+}
 
 // Future is a stop that is to come. Any number may wait for it.
 type Future struct {

@@ -157,3 +157,37 @@ func TestOtherPathsAndMethodsAreRefused(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/livez", nil))
 	require.Equal(t, http.StatusMethodNotAllowed, w.Code)
 }
+
+func TestTheDrainPageTellsAStopStepByStep(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		defer close(gate)
+		r := newRig(t, obstinate(gate), times(20*time.Second, 4*time.Second, 2*time.Second))
+		r.enqueue(1)
+		synctest.Wait()
+		page := func() string {
+			t.Helper()
+			synctest.Wait()
+			w := httptest.NewRecorder()
+			actors.DrainPage(r.worker.Tree).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/drain", nil))
+			require.Equal(t, "text/plain; charset=utf-8", w.Header().Get("Content-Type"))
+			return w.Body.String()
+		}
+		require.Contains(t, page(), " is running, for 0s.\n1 of ")
+		require.NotContains(t, page(), "stop began")
+
+		r.worker.Stop(actors.Stop{})
+		pause(time.Second)
+		require.Contains(t, page(), "Its stop began 1s ago. Jobs are cancelled in 13s, handed back in 17s, and all is over in 19s at the latest.")
+		require.Regexp(t, `default +\S+ +task +1s`, page())
+		pause(15 * time.Second)
+		require.Contains(t, page(), "is cancelling, for 2s.")
+		require.Contains(t, page(), "its context ended 2s ago")
+		r.report()
+		ended := page()
+		require.Contains(t, ended, "is stopped, for 0s.")
+		require.Contains(t, ended, "1 leased, 1 abandoned.")
+		pause(time.Minute)
+		require.Contains(t, page(), "is stopped, for 1m0s.")
+	})
+}

@@ -66,6 +66,18 @@ func (w *Worker) ID() string { return w.tree.worker }
 // Status describes the worker as it is.
 func (w *Worker) Status() Status { return w.tree.status() }
 
+// Tree describes the worker actor by actor; once it has ended, with its report.
+func (w *Worker) Tree() jobs.WorkerTree {
+	if r := w.Report(); r != nil {
+		t := w.tree.farewell()
+		t.Since, t.Report.StoppedAt, t.Report.Took = w.tree.shownAt(r.StoppedAt), w.tree.clock.at(r.StoppedAt), r.StopTook
+		return t
+	}
+	t := w.tree.look()
+	t.At = w.tree.clock.now()
+	return t
+}
+
 // Stop begins a stop, or makes one more urgent, and returns at once. Done tells
 // when it is over.
 func (w *Worker) Stop(how Stop) { w.tree.door.system.Root.Send(w.PID(), &how) }

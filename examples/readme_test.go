@@ -60,6 +60,12 @@ func schedule(registry *jobs.Registry) {
 		jobs.Overlap(backend.OverlapSkip), jobs.CatchUpLast(), jobs.Jitter(30*time.Second))
 }
 
+func autoscaled(mux *http.ServeMux, client *jobs.Client) {
+	mux.Handle("GET /demand", operate.DemandHandler(client, operate.Need{
+		DrainWithin: 30 * time.Second, PerWorker: 20, Max: 50,
+	}))
+}
+
 func newRegistry(mailer *welcomer) *jobs.Registry {
 	registry := jobs.NewRegistry()
 	jobs.Handle(registry, func(ctx context.Context, job *jobs.Job[Welcome]) error {
@@ -149,6 +155,7 @@ func TestTheCodeOfTheDashboardWorks(t *testing.T) {
 	require.NoError(t, findWrong(t.Context(), client))
 	mux, server := http.NewServeMux(), &http.Server{}
 	require.NoError(t, mountDashboard(mux, server, client))
+	autoscaled(mux, client)
 	for user, code := range map[string]int{"": 401, "vic@example.com": 200, "ann@example.com": 200} {
 		r, w := httptest.NewRequest(http.MethodGet, "/jobs/queues", nil), httptest.NewRecorder()
 		r.Header.Set("Test-User", user)

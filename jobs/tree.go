@@ -3,6 +3,8 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
@@ -95,6 +97,16 @@ type WorkerReport struct {
 	// their context, or the store never said what it made of their settlement.
 	Abandoned   []WorkerExecutor `json:"abandoned,omitempty"`
 	Unconfirmed []WorkerExecutor `json:"unconfirmed,omitempty"`
+}
+
+// String says what became of the jobs, such as "5 leased, 4 completed, 1 handed back".
+func (r *WorkerReport) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d leased", r.Leased)
+	for _, became := range r.Became {
+		fmt.Fprintf(&b, ", %d %s", became.Jobs, strings.ReplaceAll(became.How, "_", " "))
+	}
+	return b.String()
 }
 
 // Became is how many jobs ended in one way.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
@@ -40,11 +39,7 @@ func (s Stopped) Account() string {
 	if s.Report == nil {
 		return "no report"
 	}
-	parts := []string{fmt.Sprint(s.Report.Leased, " leased")}
-	for _, b := range s.Report.Became {
-		parts = append(parts, fmt.Sprint(b.Jobs, " ", b.How))
-	}
-	return strings.Join(parts, ", ")
+	return s.Report.String()
 }
 
 // StopWorkers begins the graceful stop of workers, or without ids of all that there are, and

@@ -327,6 +327,19 @@ see caddis job edit --help
 caddis: caddis job edit needs the id of a job and one JSON value in quotes, and got 1 arguments
 see caddis job edit --help
 `},
+	{"demand --queue mail --per-worker 5 --min 2", 0, `
+executors  1
+workers  2
+waiting  6
+running  1
+busy  0.0 executors in the last minutes
+`, ""},
+	{"demand -o jsonl", 0, `
+{"executors":1,"workers":1,"waiting":6,"running":1,"busy":0,"took":0}
+`, ""},
+	{"demand --queue mial", 3, "", `
+caddis: there is no queue "mial": not found; did you mean "mail"?
+`},
 	{"queue lanes mail", 0, "", `
 no lanes
 `},

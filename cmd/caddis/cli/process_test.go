@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -235,6 +236,59 @@ func TestASecondSignalCancelsTheJobsOfAWorkerWhichGoBack(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, backend.StateWaiting, job.State)
 	require.Zero(t, job.Attempts)
+}
+
+// freeAddress is one of this machine where nobody listens.
+func freeAddress(t testing.TB) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func TestAWorkerAnswersProbesUntilItsStopIsOver(t *testing.T) {
+	t.Parallel()
+	url := newFile(t)
+	client, err := jobs.NewClient(openStore(t, url), jobs.ClientConfig{})
+	require.NoError(t, err)
+	_, err = client.Enqueue(t.Context(), Slow{}, jobs.ID("slow-1"), jobs.Queue("mail"))
+	require.NoError(t, err)
+	probes, profiles := freeAddress(t), freeAddress(t)
+	p := newProcess(t, "worker", url, "work", "--grace", "10m", "--http", probes, "--pprof", profiles)
+	require.NoError(t, p.Start())
+	get := func(address, path string) (int, string) {
+		response, err := http.Get("http://" + address + path)
+		if err != nil {
+			return 0, ""
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		return response.StatusCode, string(body)
+	}
+	await(t, client, "slow-1", backend.StateRunning)
+	require.Eventually(t, func() bool { code, _ := get(probes, "/readyz"); return code == http.StatusOK }, time.Minute, 10*time.Millisecond)
+	code, _ := get(probes, "/debug/pprof/")
+	require.Equal(t, http.StatusNotFound, code, "profiles are not for whoever probes")
+	code, goroutines := get(profiles, "/debug/pprof/goroutine?debug=1")
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, goroutines, "programOfTests")
+
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool {
+		code, _ := get(probes, "/readyz")
+		return code == http.StatusServiceUnavailable
+	}, time.Minute, 10*time.Millisecond)
+	code, _ = get(probes, "/livez")
+	require.Equal(t, http.StatusOK, code, "a restart would cut the stop short")
+	code, page := get(probes, "/drain")
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, page, "is draining")
+	require.Regexp(t, `mail +slow-1 +slow `, page)
+
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	require.Zero(t, p.code(t), p.err.String())
+	code, _ = get(probes, "/livez")
+	require.Zero(t, code)
 }
 
 func TestAWorkerThatCannotStartFails(t *testing.T) {

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
@@ -70,44 +68,49 @@ func (t *tool) serveUI(ctx context.Context, s *session, r uiRequest) error {
 	if err != nil {
 		return asUsage(fmt.Errorf("%s", strings.TrimPrefix(err.Error(), "dashboard: New: ")))
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", r.listen)
+	server, err := serveBeside(ctx, "the dashboard", r.listen, board, config.Logger)
 	if err != nil {
-		return fmt.Errorf("the dashboard cannot be served at %s: %w", r.listen, err)
+		return err
 	}
-	server := &http.Server{
-		Handler: board, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(config.Logger.Handler(), slog.LevelDebug),
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	if _, err := fmt.Fprintf(t.stdout, "http://%s/\n", listener.Addr()); err != nil {
-		return errors.Join(err, server.Close())
+	if _, err := fmt.Fprintf(t.stdout, "http://%s/\n", server.address); err != nil {
+		return errors.Join(err, server.server.Close())
 	}
 	select {
-	case err := <-failed:
+	case err := <-server.failed:
 		return err
 	case <-ctx.Done():
 	}
 	board.Close() // which ends the pages that are live
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience/2)
-	defer cancel()
-	if server.Shutdown(ending) != nil {
-		return server.Close()
-	}
-	return nil
+	return server.end(ctx)
 }
 
 // checkListen refuses to serve others than those on this machine without users.
 func checkListen(address string, users bool) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return wrongUse("--listen=%s: it is no address; give one such as %s", address, uiListen)
+	if err := checkAddress("listen", address, uiListen); err != nil {
+		return err
 	}
-	ip, err := netip.ParseAddr(host)
-	if users || host == "localhost" || err == nil && ip.IsLoopback() {
+	if users || loopback(address) {
 		return nil
 	}
 	return wrongUse("--listen=%s: others could reach it and do everything; give --users FILE, or listen at %s", address, uiListen)
+}
+
+// checkAddress says what is wrong with an address to listen at.
+func checkAddress(flag, address, example string) error {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return wrongUse("--%s=%s: it is no address; give one such as %s", flag, address, example)
+	}
+	return nil
+}
+
+// loopback reports whether an address can be reached from this machine only.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // maxUsers bounds a file of users.

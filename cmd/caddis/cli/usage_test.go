@@ -46,6 +46,12 @@ var badValues = map[string][]bad{
 	"expire-after": {{"-1m", "give a positive duration"}},
 	"header":       {{"trace", "write it as key=value"}, {"=x", "give a key that is not empty"}},
 	"concurrency":  {{"0", "give more than 0"}, {"2000000", "it goes from 1 to 1000000"}},
+	"http":         {{"8080", "it is no address; give one such as :8080"}},
+	"pprof":        {{"6060", "it is no address; give one such as 127.0.0.1:6060"}, {":6060", "give an address of this machine alone"}},
+	"drain-within": {{"-1s", "DrainWithin is -1s; give a positive time"}, {"soon", "it is no duration"}},
+	"per-worker":   {{"-1", "PerWorker is -1; give a number from 1"}, {"few", "it is no whole number"}},
+	"min":          {{"-1", "from -1 to 0 workers"}, {"few", "it is no whole number"}},
+	"max":          {{"-1", "from 0 to -1 workers"}, {"few", "it is no whole number"}},
 	"wait-timeout": {{"0s", "give a positive time"}, {"soon", "it is no duration"}},
 	"for":          {{"0s", "give a positive time"}, {"soon", "it is no duration"}},
 	"slots":        {{"-1", "--slots=-1: give a number from 1"}, {"few", "it is no whole number"}},
@@ -135,7 +141,7 @@ func TestWrongUseIsSaidWithWhatWouldBeRight(t *testing.T) {
 	newFleet(t, url)
 	for line, says := range map[string]string{
 		"quueues":                       `there is no command "caddis quueues"; did you mean "queues"?`,
-		"frobnicate":                    `there are completion, doctor, enqueue, events, job, jobs, limit, queue, queues, schedule, schedules, top, ui, worker, workers`,
+		"frobnicate":                    `there are completion, demand, doctor, enqueue, events, job, jobs, limit, queue, queues, schedule, schedules, top, ui, worker, workers`,
 		"queue paus mail":               `there is no command "caddis queue paus"; did you mean "pause"?`,
 		"jobs --sate dead":              "there is no flag --sate for caddis jobs; did you mean --state?",
 		"jobs -x":                       "there is no flag -x for caddis jobs; see caddis jobs --help",
