@@ -209,7 +209,7 @@ func (v *Verdict) lost(id string, o *Order, ledger Ledger, faults []Fault) {
 
 // again finds what excuses that a run was followed by another, the i-th.
 func (v *Verdict) again(id string, o *Order, i int, run, next Run, ledger Ledger, faults []Fault) {
-	end := run.End
+	end := run.Settled // what the store may not have heard of is not over
 	if end.IsZero() {
 		end = next.Start
 	}

@@ -18,7 +18,8 @@ import (
 type Entry struct {
 	// Event is "start", when a handler begins, "end", when it has done its
 	// work, "cut", when it ends because its worker stops, or "lost", when it
-	// ends because its lease has gone.
+	// ends because its lease has gone; "settled", when its worker has heard that
+	// the store knows of its end.
 	Event string
 	Job   string
 	PID   int

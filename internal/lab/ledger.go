@@ -124,6 +124,9 @@ type Run struct {
 	// End is zero if the run never ended; Event says how it did.
 	Start, End time.Time
 	Event      string
+	// Settled is when the worker knew that the store has it as completed; zero if it
+	// never did.
+	Settled time.Time
 }
 
 // Runs returns the runs of a job in the order in which they began.
@@ -134,10 +137,17 @@ func (l Ledger) Runs(job string) (runs []Run) {
 			continue
 		}
 		for i := range runs {
-			if runs[i].PID == e.PID && runs[i].End.IsZero() {
-				runs[i].End, runs[i].Event = e.At, e.Event
-				break
+			switch r := &runs[i]; {
+			case r.PID != e.PID:
+				continue
+			case e.Event == "settled" && r.Settled.IsZero() && r.Event == "end":
+				r.Settled = e.At
+			case e.Event != "settled" && r.End.IsZero():
+				r.End, r.Event = e.At, e.Event
+			default:
+				continue
 			}
+			break
 		}
 	}
 	slices.SortStableFunc(runs, func(a, b Run) int { return a.Start.Compare(b.Start) })

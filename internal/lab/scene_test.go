@@ -34,8 +34,8 @@ type scene struct {
 // leaseTime is the lease of the workers of a scene.
 const leaseTime = 2 * time.Second
 
-// settling is how long before a fault a run may have ended whose settlement the
-// store did not hear of.
+// settling is how long before a fault the store may have confirmed what it then lost, or
+// did itself not know any more.
 const settling = time.Second
 
 // overBoth plays a test behind a proxy that takes plain connections, and behind one

@@ -170,6 +170,14 @@ func work(s Settings, logger *slog.Logger) (*caddis.Report, error) {
 	system, err := caddis.New(caddis.Config{
 		Backend: store, Registry: registry, Queues: s.Queues, Concurrency: s.Concurrency,
 		Lease: s.Lease, Grace: s.Grace, Logger: logger,
+		OnEvent: func(e jobs.Event) {
+			if e.Type != jobs.EventCompleted {
+				return
+			}
+			if err := journal.Write("settled", e.Job.ID); err != nil {
+				logger.Error("journal", "error", err)
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
