@@ -38,7 +38,8 @@ type Demand struct {
 	// queues that wait do not count, and neither do parked ones: more workers would not help.
 	Waiting int64 `json:"waiting"`
 	Running int64 `json:"running"`
-	// Busy is how many executors had a job on average over the last five whole minutes.
+	// Busy is how many executors had a job on average over the last five whole minutes, or
+	// have one now.
 	Busy float64 `json:"busy"`
 	// Took is how long a job took on average; 0 if that is not known. In JSON it is in
 	// nanoseconds.
@@ -64,8 +65,8 @@ const (
 //
 //	executors = busy + waiting × took / DrainWithin
 //
-// where each waiting job counts for one executor at most. Where jobs take a minute or more
-// those that run now stand for what is busy. As long as it is not known how long jobs take, what
+// where each waiting job counts for one executor at most. Where jobs take a minute or more, or
+// none has ended in that time, those that run now stand for what is busy. As long as it is not known how long jobs take, what
 // waits needs one executor.
 //
 // It makes three calls, and one for each queue, [MaxFigureQueues] at most. It changes with the
@@ -150,7 +151,7 @@ func (d *Demand) measure(minutes *backend.Series) {
 		d.Took = all.Mean()
 	}
 	d.Busy = float64(last.Micros) / (demandMinutes * time.Minute).Seconds() / 1e6
-	if d.Took >= longJob {
+	if d.Took >= longJob || last.Micros == 0 {
 		d.Busy = float64(d.Running)
 	}
 }

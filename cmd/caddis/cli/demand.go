@@ -41,7 +41,7 @@ the last minutes, and what drains the backlog in time. docs/metrics.md has the f
 			return t.printFields([]field{
 				{"executors", strconv.Itoa(d.Executors)}, {"workers", strconv.Itoa(d.Workers)},
 				{"waiting", strconv.FormatInt(d.Waiting, 10)}, {"running", strconv.FormatInt(d.Running, 10)},
-				{"busy", fmt.Sprintf("%.1f executors in the last minutes", d.Busy)}, {"a job takes", took},
+				{"busy", fmt.Sprintf("%.1f executors", d.Busy)}, {"a job takes", took},
 			}, d)
 		}),
 	}
