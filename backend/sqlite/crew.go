@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"errors"
@@ -76,14 +77,16 @@ func (c *crew) self() int64 {
 	return c.id
 }
 
-// takeOver takes back what processes that have ended hold, and reports whether there are others
-// at all.
-func (c *crew) takeOver(x executor) (others bool) {
-	c.turn.Lock()
+// takeOver takes back what processes that have ended hold, and reports whether there may be
+// others. It does nothing while that is done already.
+func (c *crew) takeOver(ctx context.Context, x executor) (others bool) {
+	if !c.turn.TryLock() {
+		return true
+	}
 	defer c.turn.Unlock()
 	gone, others, err := c.look(x)
 	if err == nil && len(gone) > 0 {
-		err = c.bury(gone)
+		err = c.bury(ctx, gone)
 	}
 	if err != nil && c.store.ctx.Err() == nil {
 		c.store.log.Warn("the jobs of processes that have ended come back when their leases expire", "error", err)
@@ -126,9 +129,9 @@ func (c *crew) look(x executor) (gone []int64, others bool, err error) {
 
 // bury takes back what processes that have ended hold. The lock of each is held
 // meanwhile, so that nobody else does the same.
-func (c *crew) bury(gone []int64) error {
+func (c *crew) bury(ctx context.Context, gone []int64) error {
 	var jobs int64
-	err := c.store.writer.do(c.store.ctx, 1, func(t *txn) error {
+	err := c.store.writer.do(ctx, 1, func(t *txn) error {
 		jobs = 0
 		for _, id := range gone {
 			n, err := t.exec(`UPDATE caddis_job SET at = ?, process = NULL WHERE state = 3 AND process = ?`, t.now, id)

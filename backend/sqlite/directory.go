@@ -134,7 +134,10 @@ func (b *Backend) SignOff(ctx context.Context, worker string, _ []string) error 
 func (b *Backend) Workers(ctx context.Context) (infos []backend.WorkerInfo, err error) {
 	// Those of processes that have ended are not to be listed, even if nobody else works on the file.
 	err = b.read(ctx, "workers", "", func(x executor) error {
-		b.crew.takeOver(x)
+		// It is not waited for long where another process has the lock of the file.
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		b.crew.takeOver(ctx, x)
 		return nil
 	})
 	if err != nil {

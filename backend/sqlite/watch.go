@@ -247,5 +247,5 @@ func (w *watcher) lookForPeers(joined func()) error {
 // peers takes over what processes that have ended have left, and reports whether there
 // are any others.
 func (w *watcher) peers() bool {
-	return w.store.crew.takeOver(w.conn)
+	return w.store.crew.takeOver(w.store.ctx, w.conn)
 }
