@@ -102,6 +102,11 @@ func (c *counting) Limit(ctx context.Context, q backend.LimitQuery) (backend.Lim
 	return c.Backend.Limit(ctx, q)
 }
 
+func (c *counting) Lanes(ctx context.Context, q backend.LanesQuery) (backend.LanesInfo, error) {
+	c.note("Lanes")
+	return c.Backend.Lanes(ctx, q)
+}
+
 func (c *counting) Check(ctx context.Context) ([]backend.Warning, error) {
 	c.note("Check")
 	return c.Backend.Check(ctx)
@@ -132,11 +137,11 @@ func pagesCost(t *testing.T) {
 	for path, want := range map[string]string{
 		"":                                "1 Check, 1 Figures, 11 Job, 2 Jobs, 1 Queue, 1 Queues, 2 Schedules, 1 Workers",
 		"queues":                          look,
-		"queue?name=mail":                 "1 Check, 1 Figures, 11 Job, 2 Jobs, 1 Queue, 1 Queues, 3 Schedules, 1 Workers",
+		"queue?name=mail":                 "1 Check, 1 Figures, 11 Job, 2 Jobs, 1 Lanes, 1 Queue, 1 Queues, 3 Schedules, 1 Workers",
 		"jobs":                            "1 Jobs, " + look,
 		"jobs?state=dead":                 "1 Jobs, " + look,
 		"jobs?kind=none":                  "2 Jobs, " + look,
-		"job?queue=mail&id=waiting-1":     "2 Job, 1 Jobs, 1 Queue, 1 Schedules, 1 Workers",
+		"job?queue=mail&id=waiting-1":     "2 Job, 1 Jobs, 1 Lanes, 1 Queue, 1 Schedules, 1 Workers",
 		"errors":                          "1 Jobs, " + look,
 		"workers":                         "1 Events, " + look,
 		"worker?id=w-1":                   "1 Jobs, 2 Memo, 1 Queues, 1 Schedules, 2 Workers, 1 WriteMemo",

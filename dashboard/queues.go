@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -108,6 +109,7 @@ func (d *Dashboard) queue(q *request) error {
 		Schedules []scheduleRow
 		More      bool
 		Hour      lastHour
+		Lanes     lanesView
 	}{queueRow: rowOf(*info, look), States: stateCounts([]backend.QueueInfo{*info}), Pauses: pauses}
 	for _, f := range found {
 		if f.Queue == name && f.Level.Bad() {
@@ -120,7 +122,34 @@ func (d *Dashboard) queue(q *request) error {
 	if body.Hour, err = d.lastHour(q.Context(), look, []backend.QueueInfo{*info}); err != nil {
 		return err
 	}
+	if body.Lanes, err = d.lanesOf(q.Context(), info); err != nil {
+		return err
+	}
 	return d.render(q, http.StatusOK, view{Name: "queue", Title: "Queue " + name, Nav: "queues", Now: look.At, Every: 5, Body: body})
+}
+
+// shownLanes is how many lanes the page of a queue shows.
+const shownLanes = 20
+
+// lanesView is in which lanes of a queue jobs wait.
+type lanesView struct {
+	Lanes []backend.LaneInfo
+	// More is true if there are others.
+	More bool
+}
+
+// lanesOf are the longest lanes of a queue, if any of its jobs wait.
+func (d *Dashboard) lanesOf(ctx context.Context, info *backend.QueueInfo) (v lanesView, err error) {
+	if info.Counts[backend.StateWaiting] == 0 {
+		return v, nil
+	}
+	lanes, err := d.client.Lanes(ctx, info.Name)
+	if err != nil {
+		return v, err
+	}
+	v.Lanes = lanes.Lanes[:min(shownLanes, len(lanes.Lanes))]
+	v.More = lanes.More || len(v.Lanes) < len(lanes.Lanes)
+	return v, nil
 }
 
 func (d *Dashboard) pauseQueue(q *request) error {

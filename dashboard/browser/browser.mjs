@@ -76,7 +76,8 @@ async function lookAround() {
   })) {
     const page = await open(options);
     for (const [title, path] of Object.entries({
-      overview: ".", queues: "queues", queue: "queue?name=mail", "queue-paused": "queue?name=archive", waiting: "jobs", running: "jobs?state=running",
+      overview: ".", queues: "queues", queue: "queue?name=mail", "queue-paused": "queue?name=archive", // with a lane
+      waiting: "jobs", running: "jobs?state=running",
       dead: "jobs?state=dead", completed: "jobs?state=completed", empty: "jobs?state=cancelled", errors: "errors", workers: "workers",
       schedules: "schedules", operations: "operations", missing: "job?queue=mail&id=none", limits: "limits",
       figures: "figures", "figures-day": "figures?queue=mail&span=day", "figures-week": "figures?span=week",

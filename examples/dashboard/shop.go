@@ -43,7 +43,7 @@ func (Newsletter) Kind() string { return "newsletter.send" }
 func handle(registry *jobs.Registry) {
 	jobs.Handle(registry, confirm, jobs.Queue("mail"), jobs.MaxAttempts(2), jobs.Timeout(10*time.Second), jobs.Retention(time.Hour),
 		jobs.Limit("smtp", jobs.Slots(4)), jobs.Backoff(jobs.Exponential{Initial: 4 * time.Second, Max: time.Minute}))
-	jobs.Handle(registry, report, jobs.Queue("reports"), jobs.MaxAttempts(3))
+	jobs.Handle(registry, report, jobs.Queue("reports"), jobs.MaxAttempts(3), jobs.FairBy(func(r Report) string { return r.Month }))
 	jobs.Handle(registry, thumbnail, jobs.Queue("pictures"), jobs.MaxAttempts(1))
 	jobs.Declare[Newsletter](registry, jobs.Queue("newsletter"))
 	jobs.Schedule(registry, "monthly-report", jobs.Cron("30 2 1 * *", "Europe/Berlin"), Report{Month: "last"})
