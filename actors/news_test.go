@@ -49,6 +49,6 @@ func TestAThousandDeathsAreFewLines(t *testing.T) {
 		pause(2 * time.Second)
 		require.EqualValues(t, 1500, r.counts()[backend.StateDead])
 		require.Len(t, log.about("a job is dead"), 2)
-		require.Contains(t, log.about("a job is dead")[1], "missed=")
+		require.Contains(t, log.about("a job is dead")[1], "left_out=")
 	})
 }

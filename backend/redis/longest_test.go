@@ -157,7 +157,7 @@ func TestLimitsAndLanesDoNotHoldUpTheServerForLong(t *testing.T) {
 	} {
 		turn := 0
 		var leases []backend.Lease
-		quick(t, client, c.name+": enqueue", func() {
+		fill := func() {
 			turn++
 			jobs := ids(fmt.Sprint(turn, "-"), 0, 1000)
 			for n := range jobs {
@@ -166,9 +166,13 @@ func TestLimitsAndLanesDoNotHoldUpTheServerForLong(t *testing.T) {
 			}
 			_, err := store.Enqueue(ctx, jobs)
 			require.NoError(t, err)
-		})
+		}
+		quick(t, client, c.name+": enqueue", fill)
 		for _, outcome := range []backend.Outcome{backend.OutcomeRetry, backend.OutcomeReleased, backend.OutcomeCompleted} {
 			quick(t, client, fmt.Sprint(c.name, ": lease and ", outcome), func() {
+				if outcome == backend.OutcomeCompleted {
+					fill()
+				}
 				turn++
 				reply, err := store.Lease(ctx, backend.LeaseRequest{
 					Worker: "w", Token: fmt.Sprint("w.", turn), Queues: []string{c.name}, Max: 1000, Duration: time.Hour,
@@ -187,14 +191,14 @@ func TestLimitsAndLanesDoNotHoldUpTheServerForLong(t *testing.T) {
 	}
 }
 
-// quick requires that no script of f is longer than the yardstick. The least of a few turns is
-// what the machine did not delay.
+// quick requires that no script of f is longer than the yardstick. The least of some turns is
+// what the machine did not delay, more of them where it is busy.
 func quick(t *testing.T, client *goredis.Client, name string, f func()) {
 	t.Helper()
-	took, measure := time.Hour, time.Duration(0)
-	for range 3 {
+	took, measure := time.Hour, time.Hour
+	for turn := 0; turn < 3 || turn < 12 && took >= measure; turn++ {
 		took = min(took, longest(t, client, f))
-		measure = max(measure, longest(t, client, func() {
+		measure = min(measure, longest(t, client, func() {
 			require.NoError(t, ignoreNil(client.Eval(context.Background(), yardstick, []string{"none"}).Err()))
 		}))
 	}

@@ -10,22 +10,31 @@ const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.
 const name = store.split(":")[0];
 await mkdir(pictures, { recursive: true });
 
-// The shop, whose worker runs; it says where its dashboard is.
-const shop = spawn(program, ["-listen", "127.0.0.1:0", "-store", store, "-grace", "8s"], { stdio: ["ignore", "ignore", "pipe"] });
-let said = "";
-const base = await new Promise((found, failed) => {
-  shop.stderr.on("data", (data) => {
-    said += data;
-    const address = said.match(/http:\/\/[\d.]+:\d+\/jobs\//);
-    if (address) found(address[0]);
+const shops = [];
+
+// start starts a shop, whose worker runs; it says where its dashboard is.
+async function start() {
+  const shop = { process: spawn(program, ["-listen", "127.0.0.1:0", "-store", store, "-grace", `${grace}s`], { stdio: ["ignore", "ignore", "pipe"] }), said: "" };
+  shops.push(shop);
+  shop.ended = new Promise((done) => shop.process.on("exit", done));
+  shop.base = await new Promise((found, failed) => {
+    shop.process.stderr.on("data", (data) => {
+      shop.said += data;
+      const address = shop.said.match(/http:\/\/[\d.]+:\d+\/jobs\//);
+      if (address) found(address[0]);
+      if (String(data).includes("worker stopped")) shop.stopped ??= Date.now();
+    });
+    shop.process.on("exit", (code) => failed(new Error(`the shop ended by ${code}: ${shop.said}`)));
   });
-  shop.on("exit", (code) => failed(new Error(`the shop ended by ${code}: ${said}`)));
-});
-const ended = new Promise((done) => shop.on("exit", done));
+  return shop;
+}
+
+const grace = 8; // seconds: the contexts of jobs end after 5.6, and they are handed back after 7.2
+const { base } = await start();
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: process.getuid?.() === 0 ? ["--no-sandbox"] : [],
+  args: ["--disable-dev-shm-usage", "--disable-quic", ...(process.getuid?.() === 0 ? ["--no-sandbox"] : [])],
 });
 const wrong = [];
 
@@ -35,7 +44,7 @@ async function open(options) {
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
   page.on("request", (r) => {
-    if (!r.url().startsWith(base)) wrong.push(`a request to ${r.url()}`);
+    if (!shops.some((shop) => r.url().startsWith(shop.base))) wrong.push(`a request to ${r.url()}`);
   });
   page.on("pageerror", (e) => wrong.push(`an error on ${page.url()}: ${e.message}`));
   page.on("console", (m) => {
@@ -305,6 +314,56 @@ async function watchAStop(page) {
   await until(page, "h2", "Report");
 }
 
+// watchTerm watches the stop of a worker whose process gets TERM while it has jobs of three
+// kinds: some end, one returns as its context ends, one ignores that. The delays are from when
+// a phase is due by the timetable of the stop until it is on the page.
+async function watchTerm() {
+  const shop = await start();
+  const page = await open({ viewport: { width: 1280, height: 900 } });
+  const visit = (path) => page.goto(new URL(path, shop.base).href);
+  await visit("schedules");
+  await page.getByRole("button", { name: "Run now: stock-import" }).click(); // it takes 15 s
+  await visit("jobs?state=running&queue=reports");
+  await until(page, "tbody", "stock.import");
+  if (!(await page.locator("tbody").textContent()).includes("reports.build")) { // else it goes on with what the stop before has interrupted
+    await visit("schedules");
+    await page.getByRole("button", { name: "Run now: monthly-report" }).click(); // so does it
+  }
+  await visit("workers");
+  await page.locator("tbody th", { hasText: `process ${shop.process.pid}` }).locator("a").click();
+  for (const kind of ["reports.build", "stock.import"]) await until(page, ".tree", kind);
+  await until(page, "#live", "live");
+  await page.evaluate(() => {
+    window.phases = {};
+    new MutationObserver(() => {
+      const phase = document.querySelector(".steps .now")?.textContent;
+      if (phase) window.phases[phase] ??= Date.now();
+    }).observe(document.documentElement, { subtree: true, childList: true });
+  });
+  const began = Date.now();
+  shop.process.kill("SIGTERM");
+  await until(page, ".steps .now", "cancelling");
+  await until(page, ".tree", "stock.import");
+  await check(page, "term-cancelling");
+  await until(page, ".steps .now", "stopped");
+  for (const became of ["completed", "interrupted", "abandoned"]) await until(page, ".figures", became);
+  const phases = await page.evaluate(() => window.phases);
+  await check(page, "term-report");
+  const due = { draining: began, cancelling: began + 700 * grace, "handing-back": began + 900 * grace, stopped: shop.stopped };
+  for (const [phase, at] of Object.entries(due)) {
+    if (phases[phase] === undefined && shop.stopped - at < 300) {
+      step(`${phase} was over after ${shop.stopped - at} ms`); // before anybody could have seen it
+      continue;
+    }
+    const delay = phases[phase] - at;
+    step(`${phase} was on the page after ${delay} ms`);
+    // 300 ms is what is promised where the machine has nothing else to do.
+    if (!(delay < 3000)) wrong.push(`${phase} was on the page after ${delay} ms`);
+  }
+  await page.context().close();
+  assert.equal(await shop.ended, 0);
+}
+
 try {
   const page = await open({ viewport: { width: 1280, height: 900 } });
   await go(page, "jobs?state=dead&queue=mail");
@@ -330,15 +389,19 @@ try {
   await workWithoutScripts();
   step("a stop");
   await watchAStop(page);
+  step("a stop by TERM");
+  await watchTerm();
   assert.deepEqual(wrong, []);
   step("all is well");
 } catch (error) {
-  console.error(error, [...new Set(wrong)], said.slice(-2000));
+  console.error(error, [...new Set(wrong)], ...shops.map((shop) => shop.said.slice(-2000)));
   process.exitCode = 1;
 } finally {
   await browser.close();
-  shop.kill("SIGTERM");
-  const late = setTimeout(() => shop.kill("SIGKILL"), 15_000);
-  await Promise.race([ended, new Promise((done) => shop.exitCode !== null ? done() : shop.on("exit", done))]);
-  clearTimeout(late);
+  for (const shop of shops) {
+    shop.process.kill("SIGTERM");
+    const late = setTimeout(() => shop.process.kill("SIGKILL"), 15_000);
+    await shop.ended;
+    clearTimeout(late);
+  }
 }

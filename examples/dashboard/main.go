@@ -63,6 +63,10 @@ func run(ctx context.Context, args []string) error {
 	return serve(ctx, store, listener, *grace)
 }
 
+// linger is how long the pages are served after the worker's end, so that who watches its stop
+// sees the report.
+const linger = 2 * time.Second
+
 // serve runs worker, producer and server until ctx ends.
 func serve(ctx context.Context, store backend.Backend, listener net.Listener, grace time.Duration) error {
 	registry := jobs.NewRegistry()
@@ -94,6 +98,7 @@ func serve(ctx context.Context, store backend.Backend, listener net.Listener, gr
 	}
 	report, stopErr := system.Stop().Wait(context.WithoutCancel(ctx))
 	slog.Info(report.String())
+	_ = rest(context.WithoutCancel(ctx), linger)
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	return errors.Join(err, stopErr, server.Shutdown(ending))

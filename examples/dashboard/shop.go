@@ -33,6 +33,13 @@ type Thumbnail struct {
 
 func (Thumbnail) Kind() string { return "pictures.thumbnail" }
 
+// Import reads what is in stock by a library that knows no contexts: it ends when it ends.
+type Import struct {
+	Seconds int `json:"seconds"`
+}
+
+func (Import) Kind() string { return "stock.import" }
+
 // Newsletter is mailed by another program, which is not deployed yet.
 type Newsletter struct {
 	Issue int `json:"issue"`
@@ -44,9 +51,11 @@ func handle(registry *jobs.Registry) {
 	jobs.Handle(registry, confirm, jobs.Queue("mail"), jobs.MaxAttempts(2), jobs.Timeout(10*time.Second), jobs.Retention(time.Hour),
 		jobs.Limit("smtp", jobs.Slots(4)), jobs.Backoff(jobs.Exponential{Initial: 4 * time.Second, Max: time.Minute}))
 	jobs.Handle(registry, report, jobs.Queue("reports"), jobs.MaxAttempts(3), jobs.FairBy(func(r Report) string { return r.Month }))
+	jobs.Handle(registry, imports, jobs.Queue("reports"), jobs.MaxAttempts(1))
 	jobs.Handle(registry, thumbnail, jobs.Queue("pictures"), jobs.MaxAttempts(1))
 	jobs.Declare[Newsletter](registry, jobs.Queue("newsletter"))
 	jobs.Schedule(registry, "monthly-report", jobs.Cron("30 2 1 * *", "Europe/Berlin"), Report{Month: "last"})
+	jobs.Schedule(registry, "stock-import", jobs.Cron("0 4 1 * *", "Europe/Berlin"), Import{Seconds: 15})
 	jobs.Schedule(registry, "hourly-report", jobs.Every(time.Hour), Report{Month: "this"})
 }
 
@@ -72,6 +81,11 @@ func report(ctx context.Context, job *jobs.Job[Report]) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func imports(_ context.Context, job *jobs.Job[Import]) error {
+	time.Sleep(time.Duration(job.Args.Seconds) * time.Second)
 	return nil
 }
 
