@@ -33,6 +33,10 @@ type Memo struct {
 // I/O; a name that is wrong is an error of each call.
 func (c *Client) Memo(name string) *Memo { return &Memo{client: c, name: name} }
 
+// PlainMemo is Memo with values that are JSON whatever the codec of the registry is: for
+// what programs of different codecs read, and not for secrets.
+func (c *Client) PlainMemo(name string) *Memo { return control(c.backend, name) }
+
 // Name is the name of the memo.
 func (m *Memo) Name() string { return m.name }
 

@@ -1,14 +1,12 @@
 package operate
 
 import (
-	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
-	"github.com/caddis-go/caddis/jobs"
 )
 
 // Request says which act is to be done to which jobs.
@@ -24,8 +22,12 @@ type Request struct {
 	By string `json:"by,omitempty"`
 }
 
-// maxQueues bounds the queues of a request.
-const maxQueues = 1000
+const (
+	// maxQueues bounds the queues of a request, maxRequest its bytes in JSON: it is kept
+	// in a memo together with the ids of the jobs that are in hand.
+	maxQueues  = 1000
+	maxRequest = 16 << 10
+)
 
 // Check says what is wrong with a request.
 func (r *Request) Check() error {
@@ -44,7 +46,13 @@ func (r *Request) Check() error {
 	if err := r.Act.check(r.State); err != nil {
 		return err
 	}
-	return r.Filter.Check()
+	if err := r.Filter.Check(); err != nil {
+		return err
+	}
+	if text, err := json.Marshal(r); err != nil || len(text) > maxRequest {
+		return fmt.Errorf("%w: the names in the operation have %d bytes, %d are allowed; name fewer queues", backend.ErrRejected, len(text), maxRequest)
+	}
+	return nil
 }
 
 // Phase is how far an operation is.
@@ -72,6 +80,13 @@ type Operation struct {
 	Looked  int64 `json:"looked"`
 	Of      int64 `json:"of"`
 	Applied int64 `json:"applied"`
+	// Runner names the process that works at it; empty if none does, until one takes it
+	// over. Moved counts how often another one went on with it.
+	Runner string `json:"runner,omitempty"`
+	Moved  int    `json:"moved,omitempty"`
+	// Stopping is true if somebody, StoppedBy, has asked for its end.
+	Stopping  bool   `json:"stopping,omitempty"`
+	StoppedBy string `json:"stopped_by,omitempty"`
 	// Error is why it failed.
 	Error string `json:"error,omitempty"`
 }
@@ -82,55 +97,6 @@ func (o *Operation) Took(now time.Time) time.Duration {
 		return max(0, now.Sub(o.StartedAt))
 	}
 	return o.FinishedAt.Sub(o.StartedAt)
-}
-
-// The work of an operation goes on between pauses, as others wait for the store: each page
-// is followed by one of restFactor times what it took, up to maxRest.
-const (
-	restFactor = 4
-	maxRest    = 2 * time.Second
-)
-
-// perform does the work of an operation, and tells progress of how far it is.
-func perform(ctx context.Context, client *jobs.Client, r *Request, progress func(change func(*Operation))) error {
-	do := r.Act.With(client)
-	if r.DryRun {
-		do = func(_ context.Context, _ string, ids ...string) ([]backend.ActResult, error) {
-			return make([]backend.ActResult, len(ids)), nil
-		}
-	}
-	began := time.Now()
-	paced := func(ctx context.Context, queue string, ids ...string) ([]backend.ActResult, error) {
-		results, err := do(ctx, queue, ids...)
-		applied := int64(0)
-		for i := range results {
-			if results[i].Err == nil {
-				applied++
-			}
-		}
-		progress(func(o *Operation) { o.Applied += applied })
-		select {
-		case <-time.After(min(restFactor*time.Since(began), maxRest)):
-		case <-ctx.Done():
-			return results, ctx.Err()
-		}
-		began = time.Now()
-		return results, err
-	}
-	for _, queue := range slices.Sorted(slices.Values(r.Queues)) {
-		looked := func(job jobs.JobInfo) bool {
-			progress(func(o *Operation) { o.Looked++ })
-			return r.Filter.Matches(job)
-		}
-		_, err := client.ForAll(ctx, queue, r.State, paced, looked)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // newID names an operation so that nobody guesses it.

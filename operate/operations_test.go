@@ -48,8 +48,8 @@ func runner(t *testing.T, client *jobs.Client) (*operate.Operations, func(id str
 	return s, func(id string) operate.Operation {
 		t.Helper()
 		for {
-			o, ok := s.Get(id)
-			require.True(t, ok)
+			o, err := s.Get(t.Context(), id)
+			require.NoError(t, err)
 			if o.Phase != operate.PhaseRunning {
 				return o
 			}
@@ -99,7 +99,10 @@ func TestAnActOnAllThatMatchIsCountedFirstAndThenDone(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 271, end(o.ID).Applied)
 		require.Zero(t, f.count("mail", backend.StateDead))
-		require.Len(t, s.List(), 3)
+		all, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.Len(t, all, 3)
+		require.Equal(t, o.ID, all[0].ID, "the newest is first")
 	})
 }
 
@@ -120,12 +123,22 @@ func TestAnOperationCanBeStopped(t *testing.T) {
 	}
 	_, err = s.Start(t.Context(), request)
 	require.ErrorIs(t, err, operate.ErrBusy)
-	require.True(t, s.Stop(started[0]))
-	require.Equal(t, operate.PhaseStopped, end(started[0]).Phase)
-	require.False(t, s.Stop(started[0]), "it has ended")
-	require.False(t, s.Stop("another"))
+	ran, err := s.Stop(t.Context(), started[0], "ann")
+	require.NoError(t, err)
+	require.True(t, ran)
+	o := end(started[0])
+	require.Equal(t, operate.PhaseStopped, o.Phase)
+	require.Equal(t, "ann", o.StoppedBy)
+	ran, err = s.Stop(t.Context(), started[0], "ann")
+	require.NoError(t, err)
+	require.False(t, ran, "it has ended")
+	_, err = s.Stop(t.Context(), "another", "ann")
+	require.ErrorIs(t, err, backend.ErrNotFound)
 	s.Close()
-	require.Equal(t, operate.PhaseStopped, end(started[1]).Phase)
+	o, err = s.Get(t.Context(), started[1])
+	require.NoError(t, err)
+	require.Equal(t, operate.PhaseRunning, o.Phase, "others go on with it")
+	require.Empty(t, o.Runner)
 	_, err = s.Start(t.Context(), request)
 	require.ErrorIs(t, err, backend.ErrClosed)
 	require.EqualValues(t, 1, f.count("mail", backend.StateWaiting))

@@ -1,0 +1,13 @@
+package operate
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/caddis-go/caddis/jobs"
+)
+
+// NewHastyOperations is NewOperations with less patience.
+func NewHastyOperations(client *jobs.Client, changed func()) *Operations {
+	return newOperations(client, slog.New(slog.DiscardHandler), changed, timing{watch: 50 * time.Millisecond, lost: time.Second})
+}
