@@ -65,7 +65,8 @@ type Dashboard struct {
 }
 
 // New makes a dashboard of a client, which must be able to read and act. It does no I/O.
-// It needs a [Dashboard.Close] when the server ends.
+// Later it goes on with operations of dashboards that have gone, for which it looks into the
+// store every two seconds. It needs a [Dashboard.Close] when the server ends.
 func New(client *jobs.Client, config Config) (*Dashboard, error) {
 	if client == nil {
 		return nil, errors.New("dashboard: New: the client is nil; make one by jobs.NewClient, or take that of a System")
@@ -114,8 +115,8 @@ func (c *Config) fill() error {
 	return nil
 }
 
-// Close ends the streams and the operations that run, and lets none begin. Pages are served
-// all the same.
+// Close ends the streams, hands the operations that run over to other dashboards of the store,
+// or to the next one, and lets none begin. Pages are served all the same.
 func (d *Dashboard) Close() {
 	d.watch.close()
 	d.errors.close()

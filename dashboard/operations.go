@@ -46,13 +46,17 @@ func (d *Dashboard) actOnAll(q *request) error {
 }
 
 func (d *Dashboard) operationList(q *request) error {
-	return d.render(q, http.StatusOK, view{Name: "operations", Title: "Operations", Nav: "operations", Now: time.Now(), Every: 2, Body: d.operations.List()})
+	all, err := d.operations.List(q.Context())
+	if err != nil {
+		return err
+	}
+	return d.render(q, http.StatusOK, view{Name: "operations", Title: "Operations", Nav: "operations", Now: time.Now(), Every: 2, Body: all})
 }
 
 func (d *Dashboard) operation(q *request) error {
-	o, ok := d.operations.Get(q.URL.Query().Get("id"))
-	if !ok {
-		return failed(http.StatusNotFound, "there is no such operation; they are forgotten when the dashboard is started again")
+	o, err := d.operations.Get(q.Context(), q.URL.Query().Get("id"))
+	if err != nil {
+		return err
 	}
 	body := struct {
 		operate.Operation
@@ -77,11 +81,14 @@ var actWords = map[operate.Act]string{
 
 func (d *Dashboard) stopOperation(q *request) error {
 	id := q.PostForm.Get("id")
-	o, ok := d.operations.Get(id)
-	if !ok {
-		return failed(http.StatusNotFound, "there is no such operation")
+	o, err := d.operations.Get(q.Context(), id)
+	if err != nil {
+		return err
 	}
-	stopped := d.operations.Stop(id)
+	stopped, err := d.operations.Stop(q.Context(), id, q.visitor.Name)
+	if err != nil {
+		return err
+	}
 	d.audit(q, "stop operation", "operation", id, "of", o.By, "stopped", stopped)
 	text := "It had ended already."
 	if stopped {
