@@ -152,6 +152,7 @@ func pagesCost(t *testing.T) {
 		"limit?queue=mail&name=none":      "1 Limit",
 		"schedules":                       "1 Queues, 2 Schedules, 1 Workers",
 		"operations":                      "1 Memo",
+		"audit":                           "2 Memo",
 		"find?id=waiting-1":               "1 Job, " + look,
 		"job?queue=mail&id=none":          "1 Job",
 		"jobs?state=dead&queue=mail&tag=": "1 Jobs, " + look,

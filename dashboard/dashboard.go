@@ -152,6 +152,8 @@ type request struct {
 	visitor Visitor
 	// path is the page's name.
 	path string
+	// noted is true if it is an act that the audit log has.
+	noted bool
 }
 
 // ServeHTTP answers who may ask.
@@ -196,7 +198,11 @@ func (d *Dashboard) answer(q *request) error {
 	ctx, cancel := context.WithTimeout(q.Context(), pageTime)
 	defer cancel()
 	q.Request = q.WithContext(ctx)
-	return page.serve(q)
+	err = page.serve(q)
+	if page.post && err != nil && !q.noted {
+		d.auditFailure(q, err)
+	}
+	return err
 }
 
 // bound refuses the wrong method, a body that is too large or too slow, and acts that are
@@ -236,11 +242,6 @@ func (d *Dashboard) bound(q *request, page route) error {
 		return failed(http.StatusTooManyRequests, "too many acts in a short time; wait a second")
 	}
 	return nil
-}
-
-// audit notes an act in the log.
-func (d *Dashboard) audit(q *request, act string, attrs ...any) {
-	d.log.Info("dashboard act", append([]any{"who", q.visitor.Name, "role", q.visitor.Role.String(), "from", q.RemoteAddr, "act", act}, attrs...)...)
 }
 
 // httpError is an error with its status.

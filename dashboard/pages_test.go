@@ -37,6 +37,7 @@ func TestEachPageShowsWhatIsStored(t *testing.T) {
 			"worker?id=w-1": {"Worker w-1", "1 of 10 executors", "running-1"},
 			"schedules":     {"nightly", "30 2 * * * in Europe/Berlin", "active", "Run now"},
 			"operations":    {"Nothing is being done to many jobs"},
+			"audit":         {"No act is noted"},
 			"job?queue=mail&id=dead-1": {
 				"Job dead-1", "dead", "no such user", "attempt 1 failed", "main.crash", "Header trace abc", "Retry", "2 of 2", "vip",
 			},

@@ -62,7 +62,7 @@ type navItem struct {
 
 var navigation = []navItem{
 	{".", "Overview"}, {"figures", "Figures"}, {"queues", "Queues"}, {"jobs", "Jobs"}, {"errors", "Errors"},
-	{"workers", "Workers"}, {"schedules", "Schedules"}, {"limits", "Limits"}, {"operations", "Operations"},
+	{"workers", "Workers"}, {"schedules", "Schedules"}, {"limits", "Limits"}, {"operations", "Operations"}, {"audit", "Audit"},
 }
 
 // pageTemplates has one per page, each within the layout.

@@ -25,6 +25,7 @@ func (d *Dashboard) routes() map[string]route {
 		"figures":    view(d.figurePage),
 		"operations": view(d.operationList),
 		"operation":  view(d.operation),
+		"audit":      view(d.auditLog),
 		livePath:     view(d.live),
 		"style.css":  view(d.asset),
 		"live.js":    view(d.asset),

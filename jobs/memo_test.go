@@ -186,6 +186,13 @@ func TestAMemoIsEncodedByTheCodecAndReadWithAnyThatIsKnown(t *testing.T) {
 	require.Equal(t, 1, count)
 	_, err = plain.Get(ctx, "coded", new(string))
 	require.ErrorContains(t, err, "does not know the codec")
+	client, err := jobs.NewClient(store, jobs.ClientConfig{Registry: jobs.NewRegistry(jobs.WithCodec(hidden{}))})
+	require.NoError(t, err)
+	require.NoError(t, client.PlainMemo("memo").Set(ctx, "shared", "known to all"))
+	var shared string
+	_, err = plain.Get(ctx, "shared", &shared)
+	require.NoError(t, err)
+	require.Equal(t, "known to all", shared)
 	stored, err := store.Memo(ctx, "memo", "coded")
 	require.NoError(t, err)
 	require.NotContains(t, string(stored.Value), "secret")

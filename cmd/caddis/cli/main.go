@@ -121,7 +121,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 130 interrupted (143 by 
 	complete(root, "output", formats...)
 	root.AddCommand(
 		t.queuesCommand(), t.queueCommand(), t.limitCommand(), t.jobsCommand(), t.jobCommand(), t.enqueueCommand(),
-		t.workersCommand(), t.workerCommand(), t.topCommand(), t.schedulesCommand(), t.scheduleCommand(), t.eventsCommand(), t.doctorCommand(), t.demandCommand(), t.uiCommand(),
+		t.workersCommand(), t.workerCommand(), t.topCommand(), t.schedulesCommand(), t.scheduleCommand(), t.eventsCommand(), t.auditCommand(), t.doctorCommand(), t.demandCommand(), t.uiCommand(),
 	)
 	if len(t.registry.Kinds()) > 0 {
 		root.AddCommand(t.workCommand())

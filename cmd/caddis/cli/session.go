@@ -60,7 +60,11 @@ func (t *tool) withStore(create bool, do func(ctx context.Context, s *session, a
 		ctx, stop := untilSignal(c.Context())
 		defer stop()
 		done := make(chan error, 1)
-		go func() { done <- errors.Join(do(ctx, s, args), s.store.Close()) }()
+		go func() {
+			err := do(ctx, s, args)
+			t.note(ctx, s, c, args, err)
+			done <- errors.Join(err, s.store.Close())
+		}()
 		select {
 		case err = <-done:
 		case <-ctx.Done():
