@@ -46,6 +46,8 @@ func TestEachWorkloadRunsAndItsRunsAreValid(t *testing.T) {
 				expected = []string{"caddis"}
 			case l.name == "depth":
 				expected = []string{"caddis", "limit"}
+			case l.name == "operate":
+				expected = []string{"caddis"}
 			case l.name == "rtt", l.name == "footprint":
 				expected = []string{"caddis", "asynq", "limit"}
 			}

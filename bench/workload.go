@@ -25,6 +25,7 @@ var workloads = []workload{
 	{"delayed", "lateness of jobs that were delayed by 300 ms", delayed},
 	{"depth", "cost per job with few and with many jobs waiting", depth},
 	{"parked", "cost per plain job beside others that are delayed, or parked by a limit", parked},
+	{"operate", "pages of the dashboard in a full store, and a worker beside a retry of all dead jobs", operating},
 	{"footprint", "what a job costs: memory, Redis time, round trips, CPU, allocations", footprint},
 	{"idle", "what a worker costs that has nothing to do", idle},
 	{"stop", "from TERM until the process has ended", stopping},

@@ -14,7 +14,7 @@ const (
 	watchEvery = 2 * time.Second
 	// lostAfter is how long the record of an operation may stay as it is before its runner
 	// counts as gone. It is measured by the clock of who looks: no two clocks are compared.
-	// A runner writes with each page, and rests two seconds after it at most; one that was
+	// A runner writes with each page, and rests four seconds after it at most; one that was
 	// only slow learns at its next write that it has lost the operation.
 	lostAfter = 10 * time.Second
 )
