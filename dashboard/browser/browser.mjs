@@ -88,7 +88,7 @@ async function lookAround() {
       overview: ".", queues: "queues", queue: "queue?name=mail", "queue-paused": "queue?name=archive", // with a lane
       waiting: "jobs", running: "jobs?state=running",
       dead: "jobs?state=dead", completed: "jobs?state=completed", empty: "jobs?state=cancelled", errors: "errors", workers: "workers",
-      schedules: "schedules", operations: "operations", missing: "job?queue=mail&id=none", limits: "limits",
+      schedules: "schedules", operations: "operations", audit: "audit", missing: "job?queue=mail&id=none", limits: "limits",
       figures: "figures", "figures-day": "figures?queue=mail&span=day", "figures-week": "figures?span=week",
     })) {
       await go(page, path);

@@ -340,6 +340,10 @@ busy  1.0 executors
 	{"demand --queue mial", 3, "", `
 caddis: there is no queue "mial": not found; did you mean "mail"?
 `},
+	{"audit --limit 0", 2, "", `
+caddis: --limit=0: give a number from 1 to 2000
+see caddis audit --help
+`},
 	{"queue lanes mail", 0, "", `
 no lanes
 `},

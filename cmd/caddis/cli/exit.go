@@ -124,7 +124,7 @@ func reason(flag *pflag.Flag, err error) string {
 	switch flag.Value.Type() {
 	case "duration":
 		return "it is no duration; give one such as 90s, 5m or 2h30m"
-	case "int":
+	case "int", "int64":
 		return "it is no whole number"
 	case "bool":
 		return "it is neither true nor false"

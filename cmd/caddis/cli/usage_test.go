@@ -46,6 +46,7 @@ var badValues = map[string][]bad{
 	"expire-after": {{"-1m", "give a positive duration"}},
 	"header":       {{"trace", "write it as key=value"}, {"=x", "give a key that is not empty"}},
 	"concurrency":  {{"0", "give more than 0"}, {"2000000", "it goes from 1 to 1000000"}},
+	"before":       {{"-1", "give the number of an act"}, {"x", "it is no whole number"}},
 	"http":         {{"8080", "it is no address; give one such as :8080"}},
 	"pprof":        {{"6060", "it is no address; give one such as 127.0.0.1:6060"}, {":6060", "give an address of this machine alone"}},
 	"drain-within": {{"-1s", "DrainWithin is -1s; give a positive time"}, {"soon", "it is no duration"}},
@@ -69,6 +70,7 @@ var badValues = map[string][]bad{
 // otherwise has what is said of a flag by one command only.
 var otherwise = map[string][]bad{
 	"caddis enqueue --tag":  {{"", "give a tag of 1 to 200 bytes"}},
+	"caddis audit --limit":  {{"0", "give a number from 1 to 2000"}, {"2001", "give a number from 1 to 2000"}},
 	"caddis events --limit": {{"0", "give a number from 1 to 1000"}, {"1001", "give a number from 1 to 1000"}},
 }
 
@@ -141,7 +143,7 @@ func TestWrongUseIsSaidWithWhatWouldBeRight(t *testing.T) {
 	newFleet(t, url)
 	for line, says := range map[string]string{
 		"quueues":                       `there is no command "caddis quueues"; did you mean "queues"?`,
-		"frobnicate":                    `there are completion, demand, doctor, enqueue, events, job, jobs, limit, queue, queues, schedule, schedules, top, ui, worker, workers`,
+		"frobnicate":                    `there are audit, completion, demand, doctor, enqueue, events, job, jobs, limit, queue, queues, schedule, schedules, top, ui, worker, workers`,
 		"queue paus mail":               `there is no command "caddis queue paus"; did you mean "pause"?`,
 		"jobs --sate dead":              "there is no flag --sate for caddis jobs; did you mean --state?",
 		"jobs -x":                       "there is no flag -x for caddis jobs; see caddis jobs --help",
