@@ -11,10 +11,11 @@ const name = store.split(":")[0];
 await mkdir(pictures, { recursive: true });
 
 const shops = [];
+process.on("exit", () => shops.forEach((shop) => shop.process.kill("SIGKILL"))); // of what is left
 
 // start starts a shop, whose worker runs; it says where its dashboard is.
 async function start() {
-  const shop = { process: spawn(program, ["-listen", "127.0.0.1:0", "-store", store, "-grace", `${grace}s`], { stdio: ["ignore", "ignore", "pipe"] }), said: "" };
+  const shop = { process: spawn(program, ["-listen", "127.0.0.1:0", "-store", store, "-grace", `${grace}s`, "-linger", "10s"], { stdio: ["ignore", "ignore", "pipe"] }), said: "" };
   shops.push(shop);
   shop.ended = new Promise((done) => shop.process.on("exit", done));
   shop.base = await new Promise((found, failed) => {
@@ -22,9 +23,10 @@ async function start() {
       shop.said += data;
       const address = shop.said.match(/http:\/\/[\d.]+:\d+\/jobs\//);
       if (address) found(address[0]);
-      if (String(data).includes("worker stopped")) shop.stopped ??= Date.now();
+      if (shop.said.includes("worker stopped")) shop.stopped ??= Date.now();
     });
     shop.process.on("exit", (code) => failed(new Error(`the shop ended by ${code}: ${shop.said}`)));
+    setTimeout(() => failed(new Error(`the shop has said no address in a minute: ${shop.said}`)), 60_000).unref();
   });
   return shop;
 }
@@ -37,11 +39,13 @@ const browser = await chromium.launch({
   args: ["--disable-dev-shm-usage", "--disable-quic", ...(process.getuid?.() === 0 ? ["--no-sandbox"] : [])],
 });
 const wrong = [];
+const pages = [];
 
 // open makes a page that notes what it must not do.
 async function open(options) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
+  pages.push(page);
   page.setDefaultTimeout(20_000);
   page.on("request", (r) => {
     if (!shops.some((shop) => r.url().startsWith(shop.base))) wrong.push(`a request to ${r.url()}`);
@@ -396,6 +400,10 @@ try {
 } catch (error) {
   console.error(error, [...new Set(wrong)], ...shops.map((shop) => shop.said.slice(-2000)));
   process.exitCode = 1;
+  for (const [n, page] of pages.filter((page) => !page.isClosed()).entries()) {
+    console.error(`open was ${page.url()}: ${pictures}/${name}-failure-${n}.png`);
+    await page.screenshot({ path: `${pictures}/${name}-failure-${n}.png`, fullPage: true }).catch(() => {});
+  }
 } finally {
   await browser.close();
   for (const shop of shops) {

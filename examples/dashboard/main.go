@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string) error {
 	listen := flags.String("listen", "localhost:8080", "where the server answers")
 	url := flags.String("store", "memory:", "the `URL` of the store")
 	grace := flags.Duration("grace", 20*time.Second, "how long a stop may take")
+	linger := flags.Duration("linger", 2*time.Second, "for how long pages are served after the worker's end, so that who watches its stop sees the report")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -60,15 +61,11 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, store, listener, *grace)
+	return serve(ctx, store, listener, *grace, *linger)
 }
 
-// linger is how long the pages are served after the worker's end, so that who watches its stop
-// sees the report.
-const linger = 2 * time.Second
-
 // serve runs worker, producer and server until ctx ends.
-func serve(ctx context.Context, store backend.Backend, listener net.Listener, grace time.Duration) error {
+func serve(ctx context.Context, store backend.Backend, listener net.Listener, grace, linger time.Duration) error {
 	registry := jobs.NewRegistry()
 	handle(registry)
 	system, err := caddis.New(caddis.Config{Backend: store, Registry: registry, Concurrency: 8, Grace: grace})

@@ -23,7 +23,7 @@ func TestTheJobsOfTheShopAreSeenBesideItsPages(t *testing.T) {
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, store, listener, 2*time.Second) }()
+	go func() { ended <- serve(ctx, store, listener, 2*time.Second, 0) }()
 	read := func(path string) string {
 		answer, err := http.Get("http://" + listener.Addr().String() + path)
 		require.NoError(t, err)
