@@ -9,5 +9,5 @@ import (
 
 // NewHastyOperations is NewOperations with less patience.
 func NewHastyOperations(client *jobs.Client, changed func()) *Operations {
-	return newOperations(client, slog.New(slog.DiscardHandler), changed, timing{watch: 50 * time.Millisecond, lost: time.Second})
+	return newOperations(client, slog.New(slog.DiscardHandler), changed, timing{50 * time.Millisecond, time.Second, 0})
 }

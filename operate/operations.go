@@ -59,7 +59,7 @@ const lastWrite = 3 * time.Second
 // after an operation has begun and after it has ended, in this process or another, by
 // goroutines that it must not block. A nil log is slog.Default.
 func NewOperations(client *jobs.Client, log *slog.Logger, changed func()) *Operations {
-	return newOperations(client, log, changed, timing{watch: watchEvery, lost: lostAfter})
+	return newOperations(client, log, changed, timing{watchEvery, lostAfter, restFactor})
 }
 
 func newOperations(client *jobs.Client, log *slog.Logger, changed func(), t timing) *Operations {
@@ -128,7 +128,7 @@ func (s *Operations) begin(r record) {
 	}
 	ctx, stop := context.WithCancelCause(s.ctx)
 	s.running[r.ID] = &running{shown: r.Operation, stop: stop}
-	e := &effort{client: s.client, shelf: s.shelf, record: r, show: s.show}
+	e := &effort{client: s.client, shelf: s.shelf, record: r, rest: s.timing.rest, show: s.show}
 	s.tasks.Go(func() {
 		defer s.changed()
 		defer stop(nil)

@@ -35,6 +35,8 @@ type effort struct {
 	client *jobs.Client
 	shelf  shelf
 	record record
+	// rest is restFactor, but in tests.
+	rest time.Duration
 	// show is told how far it is.
 	show  func(Operation)
 	saved time.Time
@@ -92,7 +94,7 @@ func (e *effort) queue(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-time.After(min(restFactor*time.Since(began), maxRest)):
+		case <-time.After(min(e.rest*time.Since(began), maxRest)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

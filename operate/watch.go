@@ -19,8 +19,9 @@ const (
 	lostAfter = 10 * time.Second
 )
 
-// timing is how often is looked, and what counts as lost.
-type timing struct{ watch, lost time.Duration }
+// timing is how often is looked, what counts as lost, and how many times what a page took is
+// rested after it.
+type timing struct{ watch, lost, rest time.Duration }
 
 // watch is what a process has seen of the operations of others.
 type watch struct {
