@@ -22,13 +22,36 @@ import (
 // first. Where the system shows that, the client library looks before it uses one.
 // Where it cannot be seen, the first end that is found speaks for all that were idle as
 // long.
+//
+// To open a connection takes several questions and answers, for which a call that finds none
+// has no time on a slow line; nor would the next one have. When that is seen, calls have more
+// time for a while.
 type hub struct {
 	// timeout is how long a call may take.
 	timeout time.Duration
 	begun   time.Time
 
+	// slow is until when calls have more time, as a time of the hub.
+	slow atomic.Int64
+
 	mu    sync.Mutex
 	conns map[*trackedConn]struct{}
+}
+
+const (
+	// slowFactor is how many times as long a call has on a slow line: one that opens a
+	// connection asks up to three times before.
+	slowFactor = 4
+	// slowFor is how long a line counts as slow.
+	slowFor = time.Minute
+)
+
+// patience is how long a call may take now.
+func (h *hub) patience() time.Duration {
+	if h.now() < h.slow.Load() {
+		return slowFactor * h.timeout
+	}
+	return h.timeout
 }
 
 func newHub(timeout time.Duration) *hub {
@@ -262,6 +285,9 @@ func (c *trackedConn) failed(err error) error {
 	case c.closed.Load():
 		return errSevered
 	case isTimeout(err):
+		if h := c.tracker.hub; c.heard.Load() > c.opened && h.now()-c.opened <= int64(h.patience()) {
+			h.slow.Store(h.now() + int64(slowFor)) // it was opened for this call, and the server answers
+		}
 		c.tracker.hub.accuse(c)
 		return err
 	}

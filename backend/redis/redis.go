@@ -59,7 +59,8 @@ type Config struct {
 	// Timeout is how long a call waits for the store before it fails with
 	// backend.ErrUnavailable; DefaultTimeout if 0, and a day at most. A request gets a second more
 	// per MiB, and an answer as long as it takes while no pause in it is longer
-	// than Timeout.
+	// than Timeout. Where the line is so slow that there is no time in it to open a
+	// connection, calls have four times as long, for a minute.
 	Timeout time.Duration
 	// Logger gets what the backend has to say; slog.Default() if nil.
 	Logger *slog.Logger
@@ -248,7 +249,7 @@ func allowance(timeout time.Duration, size int64) time.Duration {
 }
 
 func (b *Backend) allowance(size int) time.Duration {
-	return allowance(b.config.Timeout, int64(size))
+	return allowance(b.hub.patience(), int64(size))
 }
 
 // await runs f, which talks to the store, under the deadline of a request of
