@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,13 +39,31 @@ type Report struct {
 
 func (Report) Kind() string { return "report" }
 
+// logged keeps what was logged, by whatever goroutine.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // site is a dashboard on a store, and who looks at it.
 type site struct {
 	t      testing.TB
 	store  backend.Backend
 	client *jobs.Client
 	board  *dashboard.Dashboard
-	log    *bytes.Buffer
+	log    *logged
 	calls  uint64
 	// change makes requests different.
 	change func(*http.Request)
@@ -60,7 +79,7 @@ func newSite(t testing.TB, url string, config dashboard.Config) *site {
 func onStore(t testing.TB, store backend.Backend, config dashboard.Config) *site {
 	client, err := jobs.NewClient(store, jobs.ClientConfig{})
 	require.NoError(t, err)
-	s := &site{t: t, store: store, client: client, log: &bytes.Buffer{}}
+	s := &site{t: t, store: store, client: client, log: &logged{}}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.NewTextHandler(s.log, nil))
 	}
