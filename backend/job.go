@@ -350,8 +350,7 @@ const (
 	// CommandSchedule says that the schedules of a queue have changed.
 	CommandSchedule = "schedule"
 	// CommandControl says that a memo of the name ControlMemo was written, or may have been
-	// while nothing was heard: a store that can miss commands says it each time that it
-	// begins to hear.
+	// while nothing was heard: a store says it each time that it begins to hear.
 	CommandControl = "control"
 )
 

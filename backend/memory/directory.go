@@ -127,7 +127,8 @@ func (b *Backend) Listen(ctx context.Context, deliver func(backend.Command)) err
 	if err := b.lock(ctx, "listen"); err != nil {
 		return err
 	}
-	l := &listener{wake: make(chan struct{}, 1)}
+	l := &listener{wake: make(chan struct{}, 1), commands: []backend.Command{{Verb: backend.CommandControl}}}
+	l.wake <- struct{}{}
 	b.listeners[l] = struct{}{}
 	b.mu.Unlock()
 	defer func() {

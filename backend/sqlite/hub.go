@@ -113,7 +113,8 @@ func (h *hub) listens() bool {
 func (h *hub) listen() *listener {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := &listener{wake: make(chan struct{}, 1)}
+	l := &listener{wake: make(chan struct{}, 1), commands: []backend.Command{{Verb: backend.CommandControl}}}
+	l.wake <- struct{}{}
 	h.listeners[l] = struct{}{}
 	return l
 }

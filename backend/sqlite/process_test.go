@@ -214,7 +214,10 @@ func listen(t *testing.T, here, there backend.Backend) (heard chan backend.Comma
 	listens := make(chan struct{}, 1000)
 	go func() {
 		ended <- here.Listen(ctx, func(c backend.Command) {
-			if strings.HasPrefix(c.Queue, "listens-") {
+			switch {
+			case c.Verb == backend.CommandControl: // it begins to hear
+				return
+			case strings.HasPrefix(c.Queue, "listens-"):
 				listens <- struct{}{}
 				return
 			}
