@@ -81,6 +81,15 @@ const step = (text) => console.log(`${name}: ${text}`);
 // until reloads nothing: it waits for what the page shows as it changes.
 const until = (page, selector, text) => page.locator(selector, { hasText: text }).first().waitFor();
 
+// runNow has a schedule on the page make a job, and returns its id. A report takes 30 s, as
+// does what stock-import makes: long enough for all that is done while it runs.
+async function runNow(page, schedule) {
+  await page.getByRole("button", { name: `Run now: ${schedule}` }).click();
+  const enqueued = (await notice(page)).match(/The job (\S+) was enqueued/);
+  assert.ok(enqueued, `run now says: ${await notice(page)}`);
+  return enqueued[1];
+}
+
 async function lookAround() {
   for (const [look, options] of Object.entries({
     light: { viewport: { width: 1280, height: 900 }, colorScheme: "light" },
@@ -155,8 +164,9 @@ async function actOnJobs(page) {
   await page.getByRole("button", { name: "Yes, delete" }).click();
   assert.match(await page.locator("main").textContent(), /there is no job/);
 
-  await go(page, "jobs?state=running&queue=reports");
-  await page.locator("tbody a.id").first().click();
+  await go(page, "schedules");
+  const report = await runNow(page, "hourly-report");
+  await go(page, `job?queue=reports&id=${encodeURIComponent(report)}`);
   await until(page, ".reasons", "it runs on worker");
   await page.locator("#find").fill(id);
   await page.keyboard.press("Enter");
@@ -257,8 +267,7 @@ async function actOnQueuesAndSchedules(page) {
   await go(page, "schedules");
   await page.getByRole("button", { name: "Pause: hourly-report" }).click();
   assert.match(await notice(page), /rests/);
-  await page.getByRole("button", { name: "Run now: hourly-report" }).click();
-  assert.match(await notice(page), /The job schedule:hourly-report@.* was enqueued/);
+  assert.match(await runNow(page, "hourly-report"), /^schedule:hourly-report@/);
   await page.getByRole("button", { name: "Resume: hourly-report" }).click();
   assert.match(await notice(page), /goes on/);
 }
@@ -298,9 +307,7 @@ async function workWithoutScripts() {
 // watchAStop stops the worker by its page. It has a job that returns when it is cancelled.
 async function watchAStop(page) {
   await go(page, "schedules");
-  await page.getByRole("button", { name: "Run now: monthly-report" }).click(); // it takes 15 s
-  await go(page, "jobs?state=running&queue=reports");
-  await until(page, "tbody", "reports.build");
+  await runNow(page, "hourly-report");
   await go(page, "workers");
   await page.locator("tbody th a").first().click();
   await until(page, ".tree", "reports.build");
@@ -326,13 +333,8 @@ async function watchTerm() {
   const page = await open({ viewport: { width: 1280, height: 900 } });
   const visit = (path) => page.goto(new URL(path, shop.base).href);
   await visit("schedules");
-  await page.getByRole("button", { name: "Run now: stock-import" }).click(); // it takes 15 s
-  await visit("jobs?state=running&queue=reports");
-  await until(page, "tbody", "stock.import");
-  if (!(await page.locator("tbody").textContent()).includes("reports.build")) { // else it goes on with what the stop before has interrupted
-    await visit("schedules");
-    await page.getByRole("button", { name: "Run now: monthly-report" }).click(); // so does it
-  }
+  await runNow(page, "stock-import");
+  await runNow(page, "hourly-report");
   await visit("workers");
   await page.locator("tbody th", { hasText: `process ${shop.process.pid}` }).locator("a").click();
   for (const kind of ["reports.build", "stock.import"]) await until(page, ".tree", kind);

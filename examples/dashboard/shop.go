@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -55,8 +56,8 @@ func handle(registry *jobs.Registry) {
 	jobs.Handle(registry, thumbnail, jobs.Queue("pictures"), jobs.MaxAttempts(1))
 	jobs.Declare[Newsletter](registry, jobs.Queue("newsletter"))
 	jobs.Schedule(registry, "monthly-report", jobs.Cron("30 2 1 * *", "Europe/Berlin"), Report{Month: "last"})
-	jobs.Schedule(registry, "stock-import", jobs.Cron("0 4 1 * *", "Europe/Berlin"), Import{Seconds: 15})
-	jobs.Schedule(registry, "hourly-report", jobs.Every(time.Hour), Report{Month: "this"})
+	jobs.Schedule(registry, "stock-import", jobs.Cron("0 4 1 * *", "Europe/Berlin"), Import{Seconds: 30})
+	jobs.Schedule(registry, "hourly-report", jobs.Every(time.Hour), Report{Month: "this"}, jobs.Overlap(backend.OverlapAllow))
 }
 
 func confirm(ctx context.Context, job *jobs.Job[Confirm]) error {
@@ -73,8 +74,8 @@ func confirm(ctx context.Context, job *jobs.Job[Confirm]) error {
 }
 
 func report(ctx context.Context, job *jobs.Job[Report]) error {
-	for done := range 30 {
-		if err := job.Progress(map[string]int{"done": done, "of": 30}); err != nil {
+	for done := range 60 {
+		if err := job.Progress(map[string]int{"done": done, "of": 60}); err != nil {
 			return err
 		}
 		if err := rest(ctx, 500*time.Millisecond); err != nil {
@@ -131,7 +132,7 @@ func produce(ctx context.Context, client *jobs.Client) {
 	for order := 1; rest(ctx, 250*time.Millisecond) == nil; order++ {
 		email := fmt.Sprintf("user-%d@example.com", order)
 		items := []jobs.Item{jobs.New(Confirm{Order: order, Email: email}), jobs.New(Thumbnail{Picture: fmt.Sprintf("%d.jpg", order)})}
-		if order%60 == 0 {
+		if order%120 == 0 {
 			items = append(items, jobs.New(Report{Month: "this"}))
 		}
 		if _, err := client.EnqueueMany(ctx, items...); err != nil && ctx.Err() == nil {
