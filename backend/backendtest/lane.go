@@ -121,6 +121,43 @@ var laneTests = []test{
 		k.fill("other", 1)
 		require.ElementsMatch(k, []string{"other", "plain"}, slices.DeleteFunc(lanesOf(w.oneByOne(3)), func(l string) bool { return l == "full" }))
 	}},
+	{"a lane that has one job at a time does not keep those without a lane waiting", func(k *kit) {
+		w := k.worker("w")
+		k.fill("plain", 10)
+		var got []string
+		for i := range 8 {
+			if k.lanesWaiting("lone") == 0 {
+				k.enqueue(job(fmt.Sprintf("lone-%05d", i), inLane("lone")))
+			}
+			got = append(got, w.oneByOne(1)...)
+		}
+		require.Equal(k, map[string]int{"plain": 4, "lone": 4}, perLane(got), "%v", got)
+	}},
+	{"lanes that come later do not overtake one by their names", func(k *kit) {
+		w := k.worker("w")
+		k.fill("zebra", 2)
+		var got []string
+		for i := range 6 {
+			k.fill(fmt.Sprint("ant", i), 1)
+			got = append(got, w.oneByOne(1)...)
+		}
+		require.Equal(k, "zebra-00000", got[0], "%v", got)
+		require.Equal(k, []string{"ant0", "ant1", "ant2", "ant3", "ant4"}, lanesOf(got[1:]))
+	}},
+	{"where nothing waited any more all begin anew", func(k *kit) {
+		w := k.worker("w")
+		k.enqueue(job("heavy-00000", inLane("heavy", 1000)))
+		k.fill("plain", 1)
+		w.oneByOne(2)
+		require.Empty(k, w.lease(1))
+		var got []string
+		k.enqueue(job("plain-00001"), job("plain-00002"))
+		for i := range 8 {
+			k.enqueue(job(fmt.Sprintf("heavy-%05d", i+1), inLane("heavy", 1000)))
+		}
+		got = w.oneByOne(4)
+		require.Contains(k, lanesOf(got), "plain", "%v", got)
+	}},
 	{"a lane gets as much as its weight says", func(k *kit) {
 		w := k.worker("w")
 		k.fill("heavy", 80, inLane("heavy", 3))

@@ -106,7 +106,8 @@ func (q *queue) takeTurns(i int, offer func(j *job) bool) bool {
 			return false
 		}
 		switch {
-		case j.state != backend.StateRunning || free || len(t.lanes) == 0:
+		case j.state != backend.StateRunning || free:
+		case l == nil && len(t.lanes) == 0: // there are no others
 		case l == nil:
 			t.now, t.list = plain, plain+j.Lane.Cost()
 			t.drop()

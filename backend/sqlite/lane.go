@@ -30,7 +30,7 @@ func (q *queue) saveTurns(level int64, t turns) error {
 func (q *queue) over(level int64, t *turns) error {
 	var last sql.NullInt64
 	_, err := one(q.t, `SELECT max(at) FROM caddis_lane WHERE queue = ? AND level = ? AND waiting = 0`, []any{q.id, level}, &last)
-	t.now = max(t.now, last.Int64)
+	t.now = max(t.now, t.list, last.Int64)
 	return err
 }
 
@@ -65,18 +65,19 @@ func (q *queue) enlane(j *job) error {
 	if _, err := q.t.exec(`UPDATE caddis_job SET level = ? WHERE seq = ?`, j.level+inLane, j.seq); err != nil {
 		return err
 	}
-	var at, waits int64
-	known, err := one(q.t, `SELECT at, waiting FROM caddis_lane WHERE queue = ? AND level = ? AND lane = ?`, []any{q.id, j.level, j.lane}, &at, &waits)
+	var at, first, waits int64
+	known, err := one(q.t, `SELECT at, first, waiting FROM caddis_lane WHERE queue = ? AND level = ? AND lane = ?`, []any{q.id, j.level, j.lane}, &at, &first, &waits)
 	if err != nil {
 		return err
 	}
 	if waits == 0 {
+		first = j.rank
 		if at, err = q.laneStart(j.level, at); err != nil {
 			return err
 		}
 	}
-	if _, err := q.t.exec(`INSERT OR REPLACE INTO caddis_lane (queue, level, lane, at, waiting) VALUES (?, ?, ?, ?, ?)`,
-		q.id, j.level, j.lane, at, waits+1); err != nil || known {
+	if _, err := q.t.exec(`INSERT OR REPLACE INTO caddis_lane (queue, level, lane, at, first, waiting) VALUES (?, ?, ?, ?, ?, ?)`,
+		q.id, j.level, j.lane, at, first, waits+1); err != nil || known {
 		return err
 	}
 	return q.countLaned(1)
@@ -152,8 +153,8 @@ func (s *server) lanes(level int64) (more bool, err error) {
 	saved := t
 	for err == nil {
 		var j *job
-		var start int64
-		if j, start, err = q.next(level, t); err != nil {
+		var start, then int64
+		if j, start, then, err = q.next(level, t); err != nil {
 			break
 		}
 		if j == nil {
@@ -169,7 +170,7 @@ func (s *server) lanes(level int64) (more bool, err error) {
 		case len(s.leases) == before || j.rank < 0: // it is parked, or came back to the front
 		case laned:
 			t.now = start
-			_, err = q.t.exec(`UPDATE caddis_lane SET at = ? WHERE queue = ? AND level = ? AND lane = ?`, start+j.cost(), q.id, level, j.lane)
+			_, err = q.t.exec(`UPDATE caddis_lane SET at = ?, first = ? WHERE queue = ? AND level = ? AND lane = ?`, start+j.cost(), then, q.id, level, j.lane)
 		default:
 			t.now, t.list = start, start+backend.Lane{}.Cost()
 		}
@@ -180,28 +181,32 @@ func (s *server) lanes(level int64) (more bool, err error) {
 	return more && err == nil, err
 }
 
-// next is the next of the jobs that wait at a level, and when it starts; nil if none waits.
-func (q *queue) next(level int64, t turns) (j *job, start int64, err error) {
-	plain, err := lean(q.t, `SELECT `+leanColumns+` FROM caddis_job WHERE queue = ? AND state = 1 AND level = ? ORDER BY rank LIMIT 1`, q.id, level)
+// next is the next of the jobs that wait at a level, when it starts, and the rank of the one
+// behind it in its lane; nil if none waits.
+func (q *queue) next(level int64, t turns) (j *job, start, then int64, err error) {
+	found, err := lean(q.t, `SELECT `+leanColumns+` FROM caddis_job WHERE queue = ? AND state = 1 AND level = ? ORDER BY rank LIMIT 1`, q.id, level)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	start = max(t.list, t.now)
-	if len(plain) > 0 && plain[0].rank < 0 {
-		return plain[0], start, nil
+	if len(found) > 0 && found[0].rank < 0 {
+		return found[0], start, 0, nil
 	}
 	var lane string
 	var at int64
-	found, err := one(q.t, `SELECT lane, at FROM caddis_lane WHERE queue = ? AND level = ? AND waiting > 0 ORDER BY at, lane LIMIT 1`, []any{q.id, level}, &lane, &at)
-	if found && err == nil && (len(plain) == 0 || at < start) {
+	laned, err := one(q.t, `SELECT lane, at FROM caddis_lane WHERE queue = ? AND level = ? AND waiting > 0 ORDER BY at, first LIMIT 1`, []any{q.id, level}, &lane, &at)
+	if laned && err == nil && (len(found) == 0 || at < start) {
 		start = at
-		plain, err = lean(q.t, `SELECT `+leanColumns+` FROM caddis_job WHERE queue = ? AND state = 1 AND level >= 10 AND level = ? AND lane = ? ORDER BY rank LIMIT 1`,
+		found, err = lean(q.t, `SELECT `+leanColumns+` FROM caddis_job WHERE queue = ? AND state = 1 AND level >= 10 AND level = ? AND lane = ? ORDER BY rank LIMIT 2`,
 			q.id, level+inLane, lane)
+		if len(found) > 1 {
+			then = found[1].rank
+		}
 	}
-	if len(plain) == 0 || err != nil {
-		return nil, 0, err
+	if len(found) == 0 || err != nil {
+		return nil, 0, 0, err
 	}
-	return plain[0], start, nil
+	return found[0], start, then, nil
 }
 
 // Lanes implements backend.Inspector.

@@ -10,7 +10,7 @@ if promote(1000) > 0 then ring() end
 local members = call('ZRANGEBYLEX', LANES, '[w', '(x', 'LIMIT', 0, ARGV[2] + 1)
 local out = { 0, #members > tonumber(ARGV[2]) and 1 or 0 }
 for i = 1, math.min(#members, tonumber(ARGV[2])) do
-  local name = string.sub(members[i], 21)
+  local name = string.sub(members[i], 36)
   local lane = string.sub(members[i], 2, 2) .. name
   out[#out + 1] = name
   out[#out + 1] = call('ZLEXCOUNT', LANES, '[j' .. lane .. '\0', '(j' .. lane .. '\1')

@@ -34,7 +34,7 @@ end
 local laned = call('ZLEXCOUNT', LANES, '[j', '(k')
 for level = laned > 0 and 4 or -1, 0, -1 do
   local member = call('ZRANGEBYLEX', LANES, '[w' .. level, '(w' .. level + 1, 'LIMIT', 0, 1)[1]
-  local lane = member and '[j' .. level .. string.sub(member, 21) .. '\0'
+  local lane = member and '[j' .. level .. string.sub(member, 36) .. '\0'
   local first = lane and call('ZRANGEBYLEX', LANES, lane, '(k', 'LIMIT', 0, 1)[1]
   if first then look(string.sub(first, #lane + 15)) end
 end

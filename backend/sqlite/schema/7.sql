@@ -6,17 +6,19 @@ ALTER TABLE caddis_queue ADD COLUMN laned INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX caddis_job_laned ON caddis_job (queue, level, lane, rank) WHERE state = 1 AND level >= 10;
 
 -- The lanes of each level that have work, or are ahead of the virtual time: at is when they
--- start, or may start.
+-- start, or may start; of those that start at one time the one precedes whose first job has the
+-- lower rank.
 CREATE TABLE caddis_lane (
 	queue   INTEGER NOT NULL,
 	level   INTEGER NOT NULL,
 	lane    TEXT NOT NULL,
 	at      INTEGER NOT NULL,
+	first   INTEGER NOT NULL,
 	waiting INTEGER NOT NULL,
 	PRIMARY KEY (queue, level, lane)
 ) WITHOUT ROWID;
 
-CREATE INDEX caddis_lane_ready ON caddis_lane (queue, level, at) WHERE waiting > 0;
+CREATE INDEX caddis_lane_ready ON caddis_lane (queue, level, at, first) WHERE waiting > 0;
 CREATE INDEX caddis_lane_resting ON caddis_lane (queue, level, at) WHERE waiting = 0;
 
 -- The virtual time of each level that has or had lanes, and when those without a lane start.

@@ -1,7 +1,7 @@
 -- lanes: the jobs of lanes, and their turns. LANEOF has, of each job with a lane that has not finished, under "j" and
 -- its id: its level, what it costs its lane, its number among those that wait in lanes (- if it does not wait there), and
 -- the lane; and under a level and a lane how it stands with that: "w" and when it starts if it has work, else "i" and when it
--- may start, in virtual time. LANES has "j", level, lane, NUL, number and id of each job that waits in a lane, and what
+-- may start, in virtual time, and the number of its first job, which decides between lanes that start at one time. LANES has "j", level, lane, NUL, number and id of each job that waits in a lane, and what
 -- LANEOF says of each lane, with the level after the letter and the lane behind. META has in 'virtual', for each level, the
 -- virtual time, when those without a lane start, and how many at the head of their list have come back to the front:
 -- these come before all others, and cost nothing.
@@ -60,24 +60,29 @@ end
 -- nextlane is the one of a level that starts first.
 local function nextlane(level)
   local member = call('ZRANGEBYLEX', LANES, '[w' .. level, '(w' .. level + 1, 'LIMIT', 0, 1)[1]
-  return member and { name = level .. string.sub(member, 21), at = tonumber(string.sub(member, 3, 20)) }
+  return member and { name = level .. string.sub(member, 36), at = tonumber(string.sub(member, 3, 20)), standing = 'w' .. string.sub(member, 3, 35) }
 end
 
+-- startof reads when a lane starts, or may start.
+local function startof(standing) return standing and tonumber(string.sub(standing, 2, 19)) or 0 end
+
 -- stand has a lane be where it is said, or if that is nil forgets it; before is what LANEOF says of it.
-local function stand(lane, letter, at, before)
+local function stand(lane, letter, at, number, before)
   local level, name = string.sub(lane, 1, 1), string.sub(lane, 2)
   if before then call('ZREM', LANES, string.sub(before, 1, 1) .. level .. string.sub(before, 2) .. name) end
   if letter then
-    call('HSET', LANEOF, lane, letter .. stamp(at))
-    call('ZADD', LANES, 0, letter .. level .. stamp(at) .. name)
+    call('HSET', LANEOF, lane, letter .. stamp(at) .. number)
+    call('ZADD', LANES, 0, letter .. level .. stamp(at) .. number .. name)
   else
     call('HDEL', LANEOF, lane)
   end
 end
 
+local NOBODY = string.rep('0', 15) -- the number of the first job where there is none
+
 -- rest is for a lane whose last job has left: it may start when it would have started.
 local function rest(lane, at, before)
-  stand(lane, at > clockof(string.sub(lane, 1, 1)).now and 'i' or nil, at, before)
+  stand(lane, at > clockof(string.sub(lane, 1, 1)).now and 'i' or nil, at, NOBODY, before)
 end
 
 -- over has the virtual time of a level in which nothing waits pass all of its lanes: nobody has anything coming to him.
@@ -85,6 +90,7 @@ local function over(level)
   local c, before = clockof(level), call('ZLEXCOUNT', LANES, '-', '(i' .. level + 1)
   local last = before > 0 and call('ZRANGE', LANES, before - 1, before - 1)[1]
   c.front = 0
+  c.now = math.max(c.now, c.list)
   if last and string.sub(last, 1, 2) == 'i' .. level then c.now = math.max(c.now, tonumber(string.sub(last, 3, 20))) end
 end
 
@@ -92,7 +98,7 @@ end
 local function forgetpassed(level, limit)
   local passed = call('ZRANGEBYLEX', LANES, '[i' .. level, '(i' .. level .. stamp(clockof(level).now + 1), 'LIMIT', 0, limit)
   local lanes = {}
-  for i, member in ipairs(passed) do lanes[i] = level .. string.sub(member, 21) end
+  for i, member in ipairs(passed) do lanes[i] = level .. string.sub(member, 36) end
   each('ZREM', LANES, passed)
   each('HDEL', LANEOF, lanes)
   return #passed
@@ -111,7 +117,7 @@ local function enlane(id, l)
       over(l.level)
       keepclock()
     end
-    stand(lane, 'w', math.max(clockof(l.level).now, before and tonumber(string.sub(before, 2)) or 0), before)
+    stand(lane, 'w', math.max(clockof(l.level).now, startof(before)), l.number, before)
     forgetpassed(l.level, 2)
   end
   busy[l.level] = true
@@ -128,7 +134,7 @@ local function leave(id)
   writelane(id, l)
   if #waitersof(lane, 1) == 0 then
     local before = call('HGET', LANEOF, lane)
-    rest(lane, before and tonumber(string.sub(before, 2)) or 0, before)
+    rest(lane, startof(before), before)
     busy[l.level] = nil
   end
   return true

@@ -3,10 +3,10 @@ local offered = 0 -- jobs of lanes
 
 -- offer hands out the first job of a lane, or parks it, and reports whether the lease goes on.
 local function offer(level, lane)
-  local name, standing = lane.name, 'w' .. stamp(lane.at)
+  local name, standing = lane.name, lane.standing
   local jobs = waitersof(name, 2)
   if not jobs[1] then
-    stand(name, nil, nil, standing)
+    stand(name, nil, nil, nil, standing)
     return true
   end
   local id = string.sub(jobs[1], #name + 18)
@@ -33,7 +33,7 @@ local function offer(level, lane)
   if not jobs[2] then
     rest(name, at, standing)
   elseif at > lane.at then
-    stand(name, 'w', at, standing)
+    stand(name, 'w', at, string.sub(jobs[2], #name + 3, #name + 17), standing)
   end
   return true
 end
