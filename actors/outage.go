@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,7 @@ type outage struct {
 	down atomic.Bool // spares the lock while all is well
 
 	mu      sync.Mutex
-	failing map[string]error // the last error of each verb that fails
+	failing map[string]time.Time // when each verb failed last, of those that fail
 	last    error
 	said    bool
 	lines   rarely
@@ -27,13 +28,14 @@ type outage struct {
 func (o *outage) note(log *slog.Logger, op string, err error) {
 	o.mu.Lock()
 	if o.failing == nil {
-		o.failing = map[string]error{}
+		o.failing = map[string]time.Time{}
 	}
-	o.failing[op], o.last = err, err
+	now := time.Now()
+	o.failing[op], o.last = now, err
 	began := !o.down.Swap(true)
 	missed, say := 0, false
 	if began {
-		missed, say = o.lines.may(time.Now())
+		missed, say = o.lines.may(now)
 	}
 	o.said = o.said || say
 	o.mu.Unlock()
@@ -50,12 +52,17 @@ func (o *outage) note(log *slog.Logger, op string, err error) {
 	log.Warn(text, "op", op, "error", err.Error(), "left_out", missed)
 }
 
+// stale is how long a verb that has failed counts as failing if it is not called again, as some
+// are only where they are needed. What is repeated is repeated sooner.
+const stale = time.Minute
+
 func (o *outage) over(log *slog.Logger, op string) {
 	if !o.down.Load() {
 		return
 	}
 	o.mu.Lock()
 	delete(o.failing, op)
+	maps.DeleteFunc(o.failing, func(_ string, failed time.Time) bool { return time.Since(failed) > stale })
 	well := len(o.failing) == 0
 	say := well && o.said
 	if well {

@@ -160,6 +160,15 @@ func (r *LimitRule) Spend(full, now int64, tokens int) (allowed, then int64) {
 	return then - r.interval(max(r.Burst, tokens)), then
 }
 
+// Owing is what a bucket owes once a rule has changed, to a job of so many tokens that waits for
+// it: no more than if all had been spent by the new rule.
+func (r *LimitRule) Owing(full, now int64, tokens int) int64 {
+	if r.Rate == 0 {
+		return full
+	}
+	return min(full, now+r.interval(max(r.Burst, tokens)))
+}
+
 // Refund is what becomes of the bucket when tokens come back that were spent when it became
 // then. If they have come anew meanwhile there is nothing to put back.
 func (r *LimitRule) Refund(full, now, then int64, tokens int) int64 {

@@ -238,11 +238,12 @@ var laneTests = []test{
 	}},
 	{"all ways to wait lead into the lane, behind those that wait in it", func(k *kit) {
 		w := k.worker("w")
-		k.enqueue(job("delayed", inLane("a"), delay(short)), job("later", inLane("a"), delay(never)))
 		k.enqueue(job("again", inLane("a")), job("dead", inLane("a")), job("unknown", inLane("a")))
-		w.settled(w.leaseOne("again"), backend.OutcomeRetry, backend.StateScheduled, after(short))
+		again := w.leaseOne("again")
 		w.settled(w.leaseOne("dead"), backend.OutcomeDead, backend.StateDead)
 		w.settled(w.leaseOne("unknown"), backend.OutcomeBlocked, backend.StateBlocked, on("key"))
+		k.enqueue(job("delayed", inLane("a"), delay(short)), job("later", inLane("a"), delay(never)))
+		w.settled(again, backend.OutcomeRetry, backend.StateScheduled, after(short))
 		k.eventually("the delayed ones are due", func() bool { return k.lanesWaiting("a") == 2 })
 		k.requireLanes(backend.LaneInfo{Key: "a", Waiting: 2})
 		k.acted(k.RunNow, "later", backend.StateWaiting)

@@ -487,6 +487,23 @@ var limitTests = []test{
 		require.NotEmpty(k, w.lease(10), "the job that was stored last says that there is no limit")
 		k.eventually("all are leased", func() bool { w.lease(10); return k.info().Counts[backend.StateBlocked] == 0 })
 	}},
+	{"a rate that is raised counts for those that are parked by the one before", func(k *kit) {
+		w := k.worker("w")
+		costly := rate(1)
+		costly.Cost = 5
+		k.allLimited([]string{"a"}, costly)
+		k.allLimited([]string{"b"}, rate(1))
+		k.allLimited([]string{"c"}, costly)
+		require.Equal(k, []string{"a"}, leased(w.lease(10)))
+		require.Empty(k, w.lease(10))
+		k.setLimit("api", &backend.LimitRule{Rate: 1000, Per: time.Second, Burst: 1})
+		var got []string
+		k.eventually("all are leased", func() bool {
+			got = append(got, leased(w.lease(10))...)
+			return len(got) == 2
+		})
+		require.Equal(k, []string{"b", "c"}, got)
+	}},
 	{"what is wrong with a limit is rejected", func(k *kit) {
 		for want, limits := range map[string][]backend.Limit{
 			"no name":                  {{}},

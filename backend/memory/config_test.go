@@ -106,6 +106,34 @@ func TestAFullStoreHasRoomAgainWhenJobsEnd(t *testing.T) {
 	require.Equal(t, backend.StateCancelled, results[0].State)
 }
 
+func TestWhatTakesThePlaceOfAnotherJobNeedsNoRoomBesideIt(t *testing.T) {
+	t.Parallel()
+	debounced := func(id string, size int) []backend.NewJob {
+		batch := jobs(id)
+		batch[0].Payload = make([]byte, size)
+		batch[0].Unique = backend.Unique{Key: backend.Key{1}, Hold: backend.HoldUntilFinished, Conflict: backend.ConflictReplace}
+		return batch
+	}
+	for _, config := range []memory.Config{{MaxJobs: 1}, {MaxBytes: 1500}} {
+		store := closed(t, config)
+		for _, id := range []string{"a", "b", "c"} {
+			receipts, err := store.Enqueue(t.Context(), debounced(id, 1000))
+			require.NoError(t, err)
+			require.Equal(t, id != "a", receipts[0].Replaced)
+		}
+		_, err := store.Enqueue(t.Context(), append(debounced("d", 100), jobs("e")...))
+		if config.MaxJobs > 0 {
+			require.ErrorIs(t, err, backend.ErrFull)
+		} else {
+			require.NoError(t, err)
+		}
+		_, err = store.Enqueue(t.Context(), debounced("f", 2000))
+		if config.MaxBytes > 0 {
+			require.ErrorIs(t, err, backend.ErrFull)
+		}
+	}
+}
+
 func TestTheBytesOfUnfinishedJobsAreBounded(t *testing.T) {
 	t.Parallel()
 	store := closed(t, memory.Config{MaxBytes: 2500})

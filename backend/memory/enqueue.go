@@ -124,7 +124,7 @@ func (q *queue) holder(n *backend.NewJob) *job {
 // room says whether the new ones among the jobs fit.
 func (b *Backend) room(jobs []backend.NewJob, now int64) error {
 	type key struct{ queue, id string }
-	added := make(map[key]bool, len(jobs))
+	added, replaced := make(map[key]bool, len(jobs)), map[*job]bool{}
 	count, bytes := b.jobs, b.bytes
 	for i := range jobs {
 		n := &jobs[i]
@@ -133,8 +133,14 @@ func (b *Backend) room(jobs []backend.NewJob, now int64) error {
 			if q.holder(n) != nil {
 				continue
 			}
-			if h, j := q.conflict(n); h != nil && !replaceable(n, j) {
+			h, j := q.conflict(n)
+			if h != nil && !replaceable(n, j) {
 				continue
+			}
+			if h != nil && !replaced[j] {
+				replaced[j] = true
+				count--
+				bytes -= j.body
 			}
 		}
 		if k := (key{n.Queue, n.ID}); !added[k] {

@@ -109,12 +109,26 @@ func (q *queue) declare(n *backend.NewJob, now int64) {
 	}
 }
 
+// tokens is what a job costs at a pair.
+func (j *job) tokens(p *pair) int {
+	for i := range j.standings {
+		if j.standings[i].pair == p {
+			return j.Limits[i].Tokens()
+		}
+	}
+	return 1
+}
+
 // changed has all that is parked in a class be looked at.
 func (q *queue) changed(c *class, now int64) {
 	for _, p := range q.limits.pairs {
-		if p.class == c {
-			q.wake(p, now)
+		if p.class != c {
+			continue
 		}
+		if first := p.line.front; first != nil {
+			p.full = c.rule().Owing(p.full, now/1000, first.tokens(p))
+		}
+		q.wake(p, now)
 	}
 }
 

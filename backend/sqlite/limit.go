@@ -128,10 +128,9 @@ func (q *queue) declare(n *backend.NewJob) error {
 	return nil
 }
 
-// slots counts the jobs that have a slot of a pair, up to a bound.
-func (q *queue) slots(pair string, bound int) (n int, err error) {
-	_, err = one(q.t, `SELECT count(*) FROM (SELECT 1 FROM caddis_limit WHERE queue = ? AND pair = ? AND slot = 1 LIMIT ?)`,
-		[]any{q.id, pair, bound}, &n)
+// slots is how many jobs have a slot of a pair.
+func (q *queue) slots(pair string) (n int, err error) {
+	_, err = one(q.t, `SELECT n FROM caddis_held WHERE queue = ? AND pair = ?`, []any{q.id, pair}, &n)
 	return n, err
 }
 
@@ -139,6 +138,27 @@ func (q *queue) slots(pair string, bound int) (n int, err error) {
 func (q *queue) bucket(pair string) (full int64, err error) {
 	_, err = one(q.t, `SELECT full FROM caddis_bucket WHERE queue = ? AND pair = ?`, []any{q.id, pair}, &full)
 	return full, err
+}
+
+// owe has the bucket of a pair, whose rule has changed, owe no more than it can by the new one.
+func (q *queue) owe(pair string) error {
+	rule, err := q.ruleOf(pair)
+	if err != nil || rule.Rate == 0 {
+		return err
+	}
+	full, err := q.bucket(pair)
+	if err != nil || full <= q.t.micro() {
+		return err
+	}
+	first, err := q.first(pair)
+	if err != nil || first == nil {
+		return err
+	}
+	var tokens int
+	if _, err := one(q.t, `SELECT cost FROM caddis_limit WHERE job = ? AND pair = ?`, []any{first.seq, pair}, &tokens); err != nil {
+		return err
+	}
+	return q.fill(pair, rule.Owing(full, q.t.micro(), tokens))
 }
 
 func (q *queue) fill(pair string, full int64) error {
@@ -163,7 +183,7 @@ func (q *queue) refuses(n *backend.NewJob, instead *job) (*backend.Limit, error)
 		}
 		if rule.Slots > 0 {
 			held, own := 0, 0
-			if held, err = q.slots(l.Pair(), rule.Slots+1); err == nil && instead != nil {
+			if held, err = q.slots(l.Pair()); err == nil && instead != nil {
 				_, err = one(q.t, `SELECT 1 FROM caddis_limit WHERE job = ? AND pair = ? AND slot = 1`, []any{instead.seq, l.Pair()}, &own)
 			}
 			if err != nil || held-own >= rule.Slots {
@@ -365,7 +385,7 @@ func (b *Backend) Limit(ctx context.Context, query backend.LimitQuery) (info bac
 func (q *queue) describe(info *backend.LimitInfo, id string) error {
 	pair := (&backend.Limit{Class: info.Class, Key: info.Key}).Pair()
 	key := backend.ParkKey(pair)
-	if _, err := one(q.t, `SELECT (SELECT count(*) FROM caddis_limit WHERE queue = ?1 AND pair = ?2 AND slot = 1),
+	if _, err := one(q.t, `SELECT ifnull((SELECT n FROM caddis_held WHERE queue = ?1 AND pair = ?2), 0),
 		(SELECT count(*) FROM caddis_job WHERE queue = ?1 AND state = 2 AND key = ?3),
 		(SELECT count(*) FROM caddis_job WHERE queue = ?1 AND state = 2 AND key = ?3 AND rank <= (
 			SELECT rank FROM caddis_job WHERE queue = ?1 AND id = ?4 AND state = 2 AND key = ?3))`,

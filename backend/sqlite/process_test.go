@@ -205,6 +205,43 @@ func TestAnEnqueueOfAnotherProcessWakesWhoWaits(t *testing.T) {
 	t.Logf("picked up after the enqueue of another process was answered: p50 %v, p99 %v", late[50], late[98])
 }
 
+func TestWhatMakesRoomForAParkedJobInAnotherProcessWakesWhoWaits(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	here, there := at(t, path), at(t, path)
+	for _, id := range []string{"a", "b", "c"} {
+		n := job(id)
+		n.Limits = []backend.Limit{{Class: "tenant", Rule: backend.LimitRule{Slots: 1}}}
+		_, err := there.Enqueue(t.Context(), []backend.NewJob{n})
+		require.NoError(t, err)
+	}
+	w, busy := &worker{TB: t, store: here, id: "w"}, &worker{TB: t, store: there, id: "busy"}
+	held := busy.lease(1, time.Hour)
+	require.Equal(t, []string{"a"}, ids(held))
+	waiter, err := here.Waiter([]string{"q"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, waiter.Close()) }()
+	for _, act := range []func(){
+		func() { require.NoError(t, there.SetLimit(t.Context(), "q", "tenant", &backend.LimitRule{Slots: 2})) },
+		func() { busy.settle(held, backend.OutcomeCompleted) },
+	} {
+		for began, acted := time.Now(), false; ; {
+			ctx, cancel := context.WithCancel(t.Context())
+			if !acted {
+				time.AfterFunc(300*time.Millisecond, act)
+			}
+			acted = true
+			reply, err := waiter.Lease(ctx, w.request(1, time.Hour), patience)
+			cancel()
+			require.NoError(t, err)
+			require.Less(t, time.Since(began), patience, "it was not woken")
+			if len(reply.Leases) == 1 {
+				break
+			}
+		}
+	}
+}
+
 // listen hears what here is told of. It returns once that is so: before, commands are
 // not kept.
 func listen(t *testing.T, here, there backend.Backend) (heard chan backend.Command) {

@@ -104,7 +104,10 @@ func (q *queue) lookAgain() error {
 			}
 			class, instance, _ := backend.PairOf(key)
 			from = class + "/" + instance
-			if err = q.readyAt(from, 0); err != nil {
+			if err = q.owe(from); err == nil {
+				err = q.readyAt(from, 0)
+			}
+			if err != nil {
 				break
 			}
 		}
@@ -235,7 +238,7 @@ func (q *queue) admit(j *job) (stuck string, at int64, err error) {
 				return s.pair, 0, err
 			}
 			if rule.Slots > 0 {
-				held, err := q.slots(s.pair, rule.Slots)
+				held, err := q.slots(s.pair)
 				if err != nil || held >= rule.Slots {
 					return s.pair, 0, err
 				}

@@ -160,16 +160,19 @@ func (b *Backend) lookForWork(x executor, queues []string) error {
 	}
 	return each(x, `SELECT name, waiting > 0, paused,
 			(SELECT min(at) FROM caddis_job WHERE queue = caddis_queue.id AND state = 0),
-			(SELECT min(at) FROM caddis_job WHERE queue = caddis_queue.id AND state = 3)
+			(SELECT min(at) FROM caddis_job WHERE queue = caddis_queue.id AND state = 3),
+			(SELECT min(at) FROM caddis_ready WHERE queue = caddis_queue.id)
 		FROM caddis_queue WHERE name IN (SELECT value FROM json_each(?))`, []any{list(queues)}, func(rows *sql.Rows) error {
 		var queue string
 		var work bool
 		var n numbers
-		var due, expiry sql.NullInt64
-		if err := rows.Scan(&queue, &work, &n.paused, &due, &expiry); err != nil {
+		var due, expiry, ready sql.NullInt64
+		if err := rows.Scan(&queue, &work, &n.paused, &due, &expiry, &ready); err != nil {
 			return err
 		}
-		next, come := earlier(due.Int64, expiry.Int64), due.Int64
+		work = work || ready.Valid && ready.Int64 <= now // a parked job
+		come := earlier(due.Int64, max(0, ready.Int64))
+		next := earlier(come, expiry.Int64)
 		if n.pausedAt(now) {
 			work, come = false, earlier(come, n.pausedUntil())
 		}

@@ -336,6 +336,7 @@ if anyblocked then
   keys = blockedkeys(tonumber(ARGV[8]))
 end
 if bulky and call('HLEN', JOBS) == 0 then bulky = call('HDEL', META, 'bulky') == 0 end
+if not paused and meta[7] and not laned then call('HDEL', META, 'virtual') end
 local common = not paused and not unfinished and not bulky and ghosts <= gone
 if common and unusual then
   if call('EXISTS', LANEOF, LANES) > 0 then
@@ -355,7 +356,7 @@ if common then
   if ready and (head == 0 or ready < head) then head = ready end
   if head > 0 then limit = math.min(limit, head) end
   call('HSET', META, 'common', limit, 'due', head)
-  if meta[7] or fair then call('HDEL', META, 'virtual') end
+  if fair then call('HDEL', META, 'virtual') end
 elseif meta[5] then
   call('HDEL', META, 'common')
 end

@@ -43,6 +43,16 @@ local function park(id, level, number, list, pair, at)
   if at then call('ZADD', READY, 'LT', string.format('%.0f', at), pair) end
 end
 
+-- tokensof is what the job of an entry of BLOCKED costs there.
+local function tokensof(member, pair)
+  local record = call('HGET', LIMITED, string.sub(member, #pair + 24))
+  local _, list = limitsof(record or '')
+  for _, l in ipairs(list) do
+    if l.pair == pair then return l.cost end
+  end
+  return 1
+end
+
 -- lookagain makes the pairs of classes whose rules have changed ready, a part of them at a
 -- time.
 local function lookagain()
@@ -58,6 +68,7 @@ local function lookagain()
         break
       end
       last = string.match(found, '^limit:([^%z]*)')
+      owe(last, tokensof(found, last))
       call('ZADD', READY, 'LT', now, last)
     end
   end

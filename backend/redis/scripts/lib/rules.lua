@@ -23,6 +23,15 @@ local function spend(rule, pair, tokens)
   return after - interval(rule, math.max(rule.burst, tokens)), after
 end
 
+-- owe has a bucket whose rule has changed owe no more to a job that waits for it than if all had
+-- been spent by the new rule.
+local function owe(pair, tokens)
+  local rule, full = ruleof(pair), tonumber(call('ZSCORE', RATES, pair) or 0)
+  if rule.rate == 0 then return end
+  local most = micro + interval(rule, math.max(rule.burst, tokens))
+  if full > most then call('ZADD', RATES, string.format('%.0f', most), pair) end
+end
+
 -- fill keeps what became of a bucket: as text, as numbers of 16 digits would lose some.
 local function fill(pair, full)
   local text = string.format('%.0f', full)
