@@ -48,7 +48,7 @@ func operating(ctx context.Context, b *bench) error {
 		s := r.store.(*caddisStore)
 		r.staying = int64(parkedKeys + parked)
 		graves, err := bury(ctx, s, dead)
-		if err := errors.Join(err, park(ctx, s, parked), pileUp(ctx, s, waiting)); err != nil {
+		if err := errors.Join(err, park(ctx, s, jobs.DefaultQueue, parked), pileUp(ctx, s, waiting)); err != nil {
 			return err
 		}
 		of := settings{"waiting": waiting, "dead": dead, "parked": parked}

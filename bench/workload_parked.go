@@ -18,18 +18,24 @@ const parkedKeys = 100
 type beside struct {
 	name            string
 	delayed, parked int
+	elsewhere       int // parked, in another queue of the same server
 }
+
+// otherQueue is one from which no worker takes.
+const otherQueue = "elsewhere"
 
 // parked measures plain jobs in a queue that has no other jobs, many that are delayed, some
 // that are parked, and many: what one costs, by the wells of depth, and how many a worker
-// drains. The delayed ones tell what is due to Redis having that much in its memory.
+// drains. The delayed ones, and those that are parked in another queue, tell what is due to
+// Redis having that much in its memory.
 func parked(ctx context.Context, b *bench) error {
 	many := b.part(2, 1)
 	cases := []beside{
-		{"nothing else", 0, 0},
-		{thousands(int64(many)) + " delayed", many, 0},
-		{thousands(parkedKeys) + " parked", 0, parkedKeys},
-		{thousands(int64(many)) + " parked", 0, many},
+		{name: "nothing else"},
+		{name: thousands(int64(many)) + " delayed", delayed: many},
+		{name: thousands(parkedKeys) + " parked", parked: parkedKeys},
+		{name: thousands(int64(many)) + " parked", parked: many},
+		{name: thousands(int64(many)) + " elsewhere", elsewhere: many},
 	}
 	return b.turns(ctx, b.among(caddisPeer), func(run int, p *peer) error {
 		wells := make([]*well, len(cases))
@@ -54,7 +60,7 @@ func parked(ctx context.Context, b *bench) error {
 			if err := w.verify(ctx); err != nil {
 				return err
 			}
-			s := settings{"delayed": c.delayed, "parked": c.parked}
+			s := settings{"delayed": c.delayed, "parked": c.parked, "elsewhere": c.elsewhere}
 			w.note(b, p, run, c.name, s)
 			if err := b.drainBeside(ctx, run, p, &c, s); err != nil {
 				return err
@@ -88,7 +94,11 @@ func (b *bench) drainBeside(ctx context.Context, run int, p *peer, c *beside, s 
 func (c *beside) fill(ctx context.Context, r *rig) error {
 	r.staying = int64(parkedKeys + c.delayed + c.parked)
 	s := r.store.(*caddisStore)
-	return errors.Join(park(ctx, s, c.parked), postpone(ctx, s, c.delayed))
+	err := errors.Join(park(ctx, s, jobs.DefaultQueue, c.parked), postpone(ctx, s, c.delayed))
+	if err == nil && c.elsewhere > 0 {
+		err = park(ctx, s, otherQueue, c.elsewhere)
+	}
+	return err
 }
 
 // postpone stores jobs that are due in a day.
@@ -107,16 +117,16 @@ func postpone(ctx context.Context, s *caddisStore, n int) error {
 
 // park lets a job of each key run, under a lease that outlasts the measurement, and so many
 // others wait for their slots; without any, those that run have no limit.
-func park(ctx context.Context, s *caddisStore, n int) error {
+func park(ctx context.Context, s *caddisStore, queue string, n int) error {
 	const worker = "holder"
 	limit := jobs.Limit("key", jobs.Slots(1), jobs.LimitBy(func(t task) string { return strconv.Itoa(t.N % parkedKeys) }))
 	store := func(first, count int) error {
 		items := make([]jobs.Item, count)
 		for i := range items {
 			if n == 0 {
-				items[i] = jobs.New(newTask(first + i))
+				items[i] = jobs.New(newTask(first+i), jobs.Queue(queue))
 			} else {
-				items[i] = jobs.New(newTask(first+i), limit)
+				items[i] = jobs.New(newTask(first+i), jobs.Queue(queue), limit)
 			}
 		}
 		_, err := s.client.EnqueueMany(ctx, items...)
@@ -124,7 +134,7 @@ func park(ctx context.Context, s *caddisStore, n int) error {
 	}
 	lease := func(call int) (backend.LeaseReply, error) {
 		return s.backend.Lease(ctx, backend.LeaseRequest{
-			Worker: worker, Token: worker + "." + strconv.Itoa(call), Queues: []string{jobs.DefaultQueue},
+			Worker: worker, Token: worker + "." + strconv.Itoa(call), Queues: []string{queue},
 			Max: parkedKeys, Duration: time.Hour,
 		})
 	}
@@ -142,7 +152,7 @@ func park(ctx context.Context, s *caddisStore, n int) error {
 		if reply, err = lease(call); err == nil && len(reply.Leases) > 0 {
 			err = errors.New("a job was handed out whose slot is taken")
 		}
-		queue, failed := s.client.Queue(ctx, jobs.DefaultQueue)
+		queue, failed := s.client.Queue(ctx, queue)
 		if err = errors.Join(err, failed); err == nil && queue.Counts[backend.StateWaiting] == 0 {
 			if held := queue.Counts[backend.StateBlocked]; held != int64(n) {
 				return fmt.Errorf("%d jobs are parked, want %d", held, n)
