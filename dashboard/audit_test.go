@@ -52,22 +52,30 @@ func TestOlderActsAreOnPagesOfTheirOwn(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, s.get("audit?before=x").Code)
 }
 
-// forgetful is a store that takes no memos.
-type forgetful struct{ backend.Backend }
+// forgetful is a store that takes no memos, or panics on them.
+type forgetful struct {
+	backend.Backend
+	panics bool
+}
 
-func (forgetful) WriteMemo(context.Context, backend.MemoWrite) (backend.Memo, error) {
+func (f forgetful) WriteMemo(context.Context, backend.MemoWrite) (backend.Memo, error) {
+	if f.panics {
+		panic("a fault of the store")
+	}
 	return backend.Memo{}, backend.ErrDenied
 }
 
 func TestAnActThatCannotBeNotedIsDoneAllTheSameAndTheLogSaysSo(t *testing.T) {
 	t.Parallel()
-	memory := newSite(t, "memory:", dashboard.Config{})
-	memory.fill()
-	s := onStore(t, forgetful{memory.store}, dashboard.Config{})
-	require.Equal(t, "1 job was retried.", s.act("act", "act", "retry", "job", "mail/dead-1"))
-	require.Contains(t, s.log.String(), `msg="dashboard act" who=local`)
-	require.Contains(t, s.log.String(), `msg="an act could not be noted in the audit log of the store" who=local act=retry`)
-	job, err := s.client.Job(t.Context(), "mail", "dead-1")
-	require.NoError(t, err)
-	require.Equal(t, backend.StateWaiting, job.State)
+	for _, panics := range []bool{false, true} {
+		memory := newSite(t, "memory:", dashboard.Config{})
+		memory.fill()
+		s := onStore(t, forgetful{memory.store, panics}, dashboard.Config{})
+		require.Equal(t, "1 job was retried.", s.act("act", "act", "retry", "job", "mail/dead-1"))
+		require.Contains(t, s.log.String(), `msg="dashboard act" who=local`)
+		require.Contains(t, s.log.String(), `msg="an act could not be noted in the audit log of the store" who=local act=retry`)
+		job, err := s.client.Job(t.Context(), "mail", "dead-1")
+		require.NoError(t, err)
+		require.Equal(t, backend.StateWaiting, job.State)
+	}
 }

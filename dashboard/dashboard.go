@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/internal/logs"
 	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/operate"
 )
@@ -74,7 +75,7 @@ func New(client *jobs.Client, config Config) (*Dashboard, error) {
 	if err := config.fill(); err != nil {
 		return nil, fmt.Errorf("dashboard: New: %w", err)
 	}
-	d := &Dashboard{client: client, config: config, log: config.Logger, origins: http.NewCrossOriginProtection()}
+	d := &Dashboard{client: client, config: config, log: logs.Guard(config.Logger), origins: http.NewCrossOriginProtection()}
 	d.door = newDoor(&d.config)
 	d.tokens = tokens{secret: config.Secret}
 	d.watch = newWatch(client, d.log, config.MaxStreams)

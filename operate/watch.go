@@ -36,9 +36,7 @@ type sighting struct {
 	since  time.Time
 }
 
-func (w *watch) knows(id string) bool {
-	return slices.ContainsFunc(w.index.Operations, func(e indexEntry) bool { return e.ID == id })
-}
+func (w *watch) knows(id string) bool { return w.index.has(id) }
 
 // keepWatch takes over operations that nobody works at, until Close.
 func (s *Operations) keepWatch() {
@@ -52,10 +50,10 @@ func (s *Operations) keepWatch() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, max(s.timing.watch, lastWrite))
-		err := s.look(ctx)
+		err := safely(func() error { return s.look(ctx) })
 		cancel()
 		if err != nil && !failing && s.ctx.Err() == nil {
-			s.log.Warn("operations on jobs cannot be looked after; it is tried again", "error", err)
+			s.log.Warn("operations on jobs cannot be looked after; it is tried again", withStack(err)...)
 		}
 		failing = err != nil
 	}
