@@ -86,6 +86,10 @@ func (d *Dashboard) editJob(q *request) error {
 	if receipt.ID != "" {
 		d.audit(q, "edit job", "queue", queue, "id", id, "new", receipt.ID, "error", err)
 	}
+	if fault := operate.PayloadFault(err); fault != "" {
+		d.auditFailure(q, err) // which shows nothing of the payload
+		return failed(http.StatusBadRequest, "the payload is not accepted: %s", visible(fault))
+	}
 	switch {
 	case err == nil:
 	case receipt.ID != "" && receipt.Err == nil:

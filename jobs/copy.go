@@ -27,23 +27,26 @@ func (c *Client) Copy(ctx context.Context, queue, id string) (Receipt, error) {
 // CopyWith is [Client.Copy] with another payload, in JSON. It is encoded by the codec of the
 // job, which the client's registry has to know and which has to go by JSON, and has to fit
 // the type of the args without a field too many, if the registry knows the kind: else the
-// error wraps [ErrPayload] or [backend.ErrRejected]. Keys that were taken from the args, such
-// as those of limits, stay as they were.
+// error wraps [backend.ErrRejected], with a [PayloadError] that shows none of it, or
+// [ErrPayload]. Keys that were taken from the args, such as those of limits, stay as they were.
 func (c *Client) CopyWith(ctx context.Context, queue, id string, payload json.RawMessage) (Receipt, error) {
 	return c.copy(ctx, "copy with another payload", queue, id, func(info *backend.JobInfo) ([]byte, error) {
+		var value json.RawMessage
 		var compact bytes.Buffer
-		if err := json.Compact(&compact, payload); err != nil {
-			return nil, reject("the payload is no JSON: %w", err)
+		err := decode(JSON, "payload", info.Kind, payload, &value)
+		if err == nil {
+			err = json.Compact(&compact, value)
+		}
+		if err != nil {
+			return nil, reject("%w", err)
 		}
 		codec := c.registry.codec(info.Codec)
 		if codec == nil {
 			return nil, reject("the codec %q of the job is not known here; give it to the registry by WithCodec", info.Codec)
 		}
 		if args, known := c.registry.NewArgs(info.Kind); known {
-			decoder := json.NewDecoder(bytes.NewReader(payload))
-			decoder.DisallowUnknownFields()
-			if err := decoder.Decode(args); err != nil {
-				return nil, reject("the payload does not fit the kind %q: %w", info.Kind, err)
+			if err := decode(strictJSON{}, "payload", info.Kind, payload, args); err != nil {
+				return nil, reject("%w", err)
 			}
 		}
 		return encode(codec, "payload", info.Kind, json.RawMessage(compact.Bytes()))

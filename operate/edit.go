@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/caddis-go/caddis/backend"
@@ -36,6 +37,17 @@ func EditAndRetry(ctx context.Context, client *jobs.Client, queue, id string, pa
 		return receipt, fmt.Errorf("the job %q was enqueued in place of %q, but that could not be deleted: %w", receipt.ID, id, err)
 	}
 	return receipt, nil
+}
+
+// PayloadFault says what is wrong with a payload that [EditAndRetry] has rejected. It may show
+// pieces of it, so it is for who wrote it, and for no log; the error itself shows none. It is
+// empty if that is about something else.
+func PayloadFault(err error) string {
+	var p *jobs.PayloadError
+	if !errors.Is(err, backend.ErrRejected) || !errors.As(err, &p) || p.Err == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s: %v", p.Detail, p.Err)
 }
 
 // Editable reports whether a job in a state can be edited.

@@ -69,3 +69,17 @@ func TestEachCommandIsNotedOrOnlyReads(t *testing.T) {
 	}
 	require.Len(t, acting, len(noted), "noted has a command that is none")
 }
+
+func TestAnEditThatDoesNotFitSaysWhyToWhoWroteItAndToNobodyElse(t *testing.T) {
+	t.Parallel()
+	url := newFile(t)
+	client, err := jobs.NewClient(openStore(t, url), jobs.ClientConfig{})
+	require.NoError(t, err)
+	_, err = client.Enqueue(t.Context(), Welcome{}, jobs.Queue("mail"), jobs.ID("a"))
+	require.NoError(t, err)
+	require.Zero(t, on(t, url, "job", "cancel", "a").code)
+	a := call(t, handling(), url, "", "job", "edit", "a", `{"user_id": "hunter2"}`)
+	require.Equal(t, 2, a.code)
+	require.Contains(t, a.err, `the args do not fit the kind "welcome": found a JSON string where a Go int64 belongs in field "user_id"`)
+	require.NotContains(t, on(t, url, "audit").out, "hunter2")
+}

@@ -57,6 +57,9 @@ against their type.`,
 				return err
 			}
 			receipt, err := operate.EditAndRetry(ctx, s.client, job.Queue, job.ID, data)
+			if fault := operate.PayloadFault(err); fault != "" {
+				return wrongUse("the args do not fit the kind %q: %s", job.Kind, fault)
+			}
 			if err != nil {
 				return rejectedUse(err)
 			}
