@@ -62,6 +62,26 @@ func TestAJobIsCopied(t *testing.T) {
 	})
 }
 
+var onceField = regexp.MustCompile(`name="once" value="([^"]+)"`)
+
+func TestASecondClickMakesNoSecondCopy(t *testing.T) {
+	onStores(t, dashboard.Config{}, func(t *testing.T, s *site) {
+		s.fill()
+		const page = "job?queue=mail&id=completed-1"
+		once := onceField.FindStringSubmatch(s.page(page))[1]
+		form := []string{"queue", "mail", "id", "completed-1", "once", once}
+		var made []string
+		for range 2 {
+			w := s.post("copy-job", form...)
+			require.Equal(t, http.StatusSeeOther, w.Code, w.Body)
+			made = append(made, newJob.FindStringSubmatch(w.Header().Get("Location"))[1])
+			require.Contains(t, s.text(w.Header().Get("Location")), "This job was enqueued as a copy of completed-1.")
+		}
+		require.Equal(t, made[0], made[1])
+		require.NotEqual(t, once, onceField.FindStringSubmatch(s.page(page))[1], "the page that is opened again makes another one")
+	})
+}
+
 func TestOnlyWhoMaySeePayloadsMayEditThem(t *testing.T) {
 	t.Parallel()
 	role := dashboard.RoleAdmin

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -60,7 +61,10 @@ against their type.`,
 			if fault := operate.PayloadFault(err); fault != "" {
 				return wrongUse("the args do not fit the kind %q: %s", job.Kind, fault)
 			}
-			if err != nil {
+			switch {
+			case err != nil && receipt.ID != "": // both are there
+				return errors.Join(t.printReceipt(receipt), err)
+			case err != nil:
 				return rejectedUse(err)
 			}
 			t.say("the job %q was deleted", job.ID)
