@@ -140,6 +140,7 @@ func TestWhoMayNotActIsShownNoButtonAndRefused(t *testing.T) {
 		w := s.send(path, append(form, "token", token)...)
 		require.Equal(t, http.StatusForbidden, w.Code, path)
 		require.Contains(t, w.Body.String(), "this needs the role operate, and vic has the role view")
+		require.Contains(t, s.text("audit"), "vic view, dashboard "+path+" ", "that it was tried is noted")
 	}
 	for _, path := range []string{"jobs?state=dead", "job?queue=mail&id=dead-1", "errors", "queue?name=mail", "schedules", "workers", "worker?id=w-1", "limits", "limit?queue=mail&name=tenant"} {
 		page := s.page(path)
@@ -151,6 +152,7 @@ func TestWhoMayNotActIsShownNoButtonAndRefused(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, s.send("act-all", "act", "delete", "state", "dead", "sure", "yes", "token", token).Code)
 	require.NotContains(t, s.page("jobs?state=dead"), `value="delete"`)
 	require.Equal(t, http.StatusForbidden, s.send("stop-workers", "worker", "w-1", "token", token).Code)
+	require.Contains(t, s.text("audit"), "stop-workers workers w-1 this needs the role admin, and vic has the role operate")
 	require.NotContains(t, s.page("worker?id=w-1"), "stop-workers")
 	require.Equal(t, backend.StateDead, s.state("dead-1"))
 	visitor.Role = dashboard.RoleNone

@@ -191,7 +191,11 @@ func (d *Dashboard) answer(q *request) error {
 		return err
 	}
 	if q.visitor.Role < page.least {
-		return failed(http.StatusForbidden, "this needs the role %s, and %s has the role %s", page.least, q.visitor, q.visitor.Role)
+		err := failed(http.StatusForbidden, "this needs the role %s, and %s has the role %s", page.least, q.visitor, q.visitor.Role)
+		if page.post {
+			d.auditFailure(q, err)
+		}
+		return err
 	}
 	if q.path == livePath {
 		return page.serve(q) // it takes as long as the page is open
