@@ -93,6 +93,20 @@ func (s *errorScans) summary(ctx context.Context, queues []backend.QueueInfo, st
 	return scan.summary
 }
 
+// textOf is what the errors of a group have in common; empty if no scan has found it.
+func (s *errorScans) textOf(state backend.State, group string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if scan := s.kept[state]; scan != nil {
+		for i := range scan.summary.Groups {
+			if g := &scan.summary.Groups[i]; g.ID == group {
+				return g.Text
+			}
+		}
+	}
+	return ""
+}
+
 // renew lets the next look be a new scan.
 func (s *errorScans) renew() {
 	s.mu.Lock()

@@ -219,7 +219,7 @@ func (t *tool) actOnAll(ctx context.Context, s *session, a operate.Act, r actReq
 	n, err := s.client.ForAll(ctx, string(r.queue), r.state[0], do, r.filter.Matches)
 	if err != nil {
 		if n > 0 {
-			t.say("%d jobs were %s before that", n, a.Done())
+			t.say("%s %s before that", numbered(n, "job was", "jobs were"), a.Done())
 		}
 		return err
 	}
