@@ -134,6 +134,28 @@ func TestAFaultOfTheStoreOrTheLogEndsNoProcess(t *testing.T) {
 	})
 }
 
+func TestAWorkerIsReadForOnePageHoweverOftenThatWasLoadedAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory := newSite(t, "memory:", dashboard.Config{})
+		memory.fill()
+		store := &counting{Backend: memory.store, calls: map[string]int{}}
+		s := onStore(t, store, dashboard.Config{})
+		open := func(span time.Duration) {
+			ctx, leave := context.WithTimeout(t.Context(), span)
+			defer leave()
+			s.as(func(r *http.Request) { *r = *r.WithContext(ctx) }).get("live?worker=w-1")
+		}
+		for range 10 {
+			open(130 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
+		}
+		store.taken()
+		open(10 * time.Second)
+		require.InDelta(t, 100, store.reads("Memo"), 20, "ten times a second")
+	})
+}
+
 // pipe is an answer that is read while it is written.
 type pipe struct {
 	io.Writer
