@@ -166,7 +166,7 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if value == http.ErrAbortHandler {
 				panic(value)
 			}
-			d.log.Error("a page of the dashboard panicked", "path", q.path, "panic", value, "stack", string(debug.Stack()))
+			d.log.Error("a page of the dashboard panicked", "path", q.path, "error", &jobs.Panic{Value: value}, "stack", string(debug.Stack()))
 			d.refuse(q, errors.New("this page has a fault; the log tells which"))
 		}
 	}()

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -160,8 +159,8 @@ func (s *errorScans) run(scan *errorScan, steps *operate.ErrorScan, began chan s
 func (s *errorScans) step(steps *operate.ErrorScan) (more bool, err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = fmt.Errorf("panic: %v", value)
-			s.log.Error("summing up errors panicked", "panic", value, "stack", string(debug.Stack()))
+			err = &jobs.Panic{Value: value, Stack: debug.Stack()}
+			s.log.Error("summing up errors panicked", "error", err, "stack", string(debug.Stack()))
 		}
 	}()
 	ctx, cancel := context.WithTimeout(s.ctx, pageTime)

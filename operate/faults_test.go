@@ -196,3 +196,19 @@ func TestAnOperationThatWasRefusedDoesNotRunLater(t *testing.T) {
 		})
 	}
 }
+
+func TestAnOperationThatCannotBeReadKeepsNoOtherFromGoingOn(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "memory:")
+	f.enqueue("mail", "a")
+	request := operate.Request{Act: operate.ActDelete, Queues: []string{"mail"}, State: backend.StateWaiting}
+	first, _ := runner(t, mustClient(t, &failing{Backend: f.store, gate: make(chan struct{})}))
+	lost, err := first.Start(t.Context(), request)
+	require.NoError(t, err)
+	broken, err := first.Start(t.Context(), request)
+	require.NoError(t, err)
+	first.Close()
+	require.NoError(t, f.client.PlainMemo("caddis:operations").Set(t.Context(), broken.ID, "of another version"))
+	_, end := hasty(t, f.store)
+	require.Equal(t, operate.PhaseDone, end(lost.ID).Phase)
+}

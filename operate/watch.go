@@ -66,6 +66,7 @@ func (s *Operations) look(ctx context.Context) error {
 		return err
 	}
 	changed := s.note(kept)
+	var failure error
 	for _, entry := range kept.Operations {
 		if entry.Ended || s.isMine(entry.ID) {
 			continue
@@ -79,13 +80,13 @@ func (s *Operations) look(ctx context.Context) error {
 			err = s.takeOver(ctx, &r)
 		}
 		if err != nil {
-			return err
+			failure = err // and the others are looked at all the same
 		}
 	}
 	if changed {
 		s.changed()
 	}
-	return nil
+	return failure
 }
 
 // note remembers the index, forgets what is not in it any more, and reports whether it is

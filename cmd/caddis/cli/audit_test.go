@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -82,4 +83,26 @@ func TestAnEditThatDoesNotFitSaysWhyToWhoWroteItAndToNobodyElse(t *testing.T) {
 	require.Equal(t, 2, a.code)
 	require.Contains(t, a.err, `the args do not fit the kind "welcome": found a JSON string where a Go int64 belongs in field "user_id"`)
 	require.NotContains(t, on(t, url, "audit").out, "hunter2")
+}
+
+func TestWhatWasDoneInPartIsShownAndNoted(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		client, err := jobs.NewClient(openStore(t, url), jobs.ClientConfig{})
+		require.NoError(t, err)
+		for _, job := range [][2]string{{"mail", "a"}, {"mail", "b"}, {"other", "b"}} {
+			_, err = client.Enqueue(t.Context(), Welcome{}, jobs.Queue(job[0]), jobs.ID(job[1]))
+			require.NoError(t, err)
+		}
+		a := on(t, url, "job", "delete", "a", "b")
+		require.Equal(t, 1, a.code)
+		require.Contains(t, a.err, "1 of 2 jobs were not deleted: ")
+		require.Contains(t, on(t, url, "audit").out, "job delete")
+		require.Equal(t, 2, on(t, url, "job", "delete", "b", "b").code, "of which nothing was done")
+
+		_, err = client.PutSchedule(t.Context(), "nightly", jobs.Every(time.Hour), Welcome{}, jobs.Queue("mail"))
+		require.NoError(t, err)
+		a = on(t, url, "schedule", "run", "nightly", "nightly")
+		require.Equal(t, 1, a.code, a.err)
+		require.Contains(t, a.out, "schedule:nightly@", "the receipt of the first")
+	})
 }
