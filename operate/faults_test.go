@@ -152,6 +152,7 @@ func TestAnOperationIsNotLeftToOthersAsAReplyWasLost(t *testing.T) {
 type hungUp struct {
 	backend.Backend
 	leave context.CancelFunc
+	left  atomic.Bool
 	// gone says that nothing is deleted any more.
 	gone bool
 }
@@ -161,9 +162,8 @@ func (h *hungUp) WriteMemo(ctx context.Context, write backend.MemoWrite) (backen
 		return backend.Memo{}, backend.ErrUnavailable
 	}
 	written, err := h.Backend.WriteMemo(ctx, write)
-	if write.Key == "index" && h.leave != nil {
+	if write.Key == "index" && !h.left.Swap(true) {
 		h.leave()
-		h.leave = nil
 		return backend.Memo{}, backend.ErrUnavailable
 	}
 	return written, err
