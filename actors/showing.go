@@ -184,7 +184,7 @@ func (t *tree) does(name string, s *Status) string {
 		return text
 	case executorName(t.settler):
 		if s.Unconfirmed > 0 {
-			return fmt.Sprintf("waits for the store to confirm what became of %d jobs", s.Unconfirmed)
+			return "waits for the store to confirm what became of " + jobsIn(s.Unconfirmed)
 		}
 		return "the store has confirmed everything"
 	case executorName(t.recorder):
@@ -195,9 +195,16 @@ func (t *tree) does(name string, s *Status) string {
 		}
 		return "enqueues the jobs of schedules that are due"
 	case executorName(t.keeper):
-		return fmt.Sprintf("keeps the leases of %d jobs", s.Running+s.Unconfirmed)
+		return "keeps the leases of " + jobsIn(s.Running+s.Unconfirmed)
 	}
 	return ""
+}
+
+func jobsIn(n int) string {
+	if n == 1 {
+		return "1 job"
+	}
+	return fmt.Sprintf("%d jobs", n)
 }
 
 // executors are those that have a job, the one that has run longest first.

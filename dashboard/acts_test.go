@@ -60,6 +60,9 @@ func TestAnActOnAllThatMatchIsCountedBeforeItIsDone(t *testing.T) {
 		w := s.post("act-all", form...)
 		require.Equal(t, http.StatusSeeOther, w.Code, w.Body)
 		text, page := s.finished(w.Header().Get("Location"))
+		require.Contains(t, text, "Only counted: retry all that match done")
+		require.Contains(t, page, "<title>Only counted: retry all that match ")
+		require.Contains(t, text, "of one group of errors: “no such user”.")
 		require.Contains(t, text, "5 of 5 looked at")
 		require.Contains(t, text, "4 jobs match.")
 		require.Contains(t, page, `name="sure" value="yes"`)
@@ -70,6 +73,8 @@ func TestAnActOnAllThatMatchIsCountedBeforeItIsDone(t *testing.T) {
 		require.Equal(t, http.StatusSeeOther, w.Code, w.Body)
 		text, _ = s.finished(w.Header().Get("Location"))
 		require.Contains(t, text, "4 jobs were retried.")
+		require.Contains(t, text, "Retry all that match done")
+		require.Contains(t, text, "of one group of errors: “no such user”.")
 		require.Equal(t, backend.StateDead, s.state("other"))
 		require.Contains(t, s.text("operations"), "retry, only counted done dead in mail local 5 of 5 4")
 		require.Contains(t, s.log.String(), `act="retry all" queues=[mail] state=dead`)
@@ -92,7 +97,7 @@ func TestQueuesArePausedForATimeAndResumed(t *testing.T) {
 		require.Regexp(t, `It is paused and goes on in 1[45]m`, s.text("queue?name=mail"))
 		require.Equal(t, "The queue mail is paused until somebody resumes it.", s.act("pause-queue", "name", "mail"))
 		require.Contains(t, s.text("queue?name=mail"), "until somebody resumes it")
-		require.Contains(t, s.text(""), "it is paused, and 3 jobs wait")
+		require.Contains(t, s.text(""), "it is paused, and 2 jobs wait and 1 is scheduled")
 		require.Contains(t, s.act("resume-queue", "name", "mail"), "hands out its jobs again")
 		info, err := s.client.Queue(t.Context(), "mail")
 		require.NoError(t, err)
@@ -140,6 +145,7 @@ func TestWhoMayNotActIsShownNoButtonAndRefused(t *testing.T) {
 		w := s.send(path, append(form, "token", token)...)
 		require.Equal(t, http.StatusForbidden, w.Code, path)
 		require.Contains(t, w.Body.String(), "this needs the role operate, and vic has the role view")
+		require.Contains(t, s.text("audit"), "vic view, dashboard "+path+" ", "that it was tried is noted")
 	}
 	for _, path := range []string{"jobs?state=dead", "job?queue=mail&id=dead-1", "errors", "queue?name=mail", "schedules", "workers", "worker?id=w-1", "limits", "limit?queue=mail&name=tenant"} {
 		page := s.page(path)
@@ -151,6 +157,7 @@ func TestWhoMayNotActIsShownNoButtonAndRefused(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, s.send("act-all", "act", "delete", "state", "dead", "sure", "yes", "token", token).Code)
 	require.NotContains(t, s.page("jobs?state=dead"), `value="delete"`)
 	require.Equal(t, http.StatusForbidden, s.send("stop-workers", "worker", "w-1", "token", token).Code)
+	require.Contains(t, s.text("audit"), "stop-workers workers w-1 this needs the role admin, and vic has the role operate")
 	require.NotContains(t, s.page("worker?id=w-1"), "stop-workers")
 	require.Equal(t, backend.StateDead, s.state("dead-1"))
 	visitor.Role = dashboard.RoleNone

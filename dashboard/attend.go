@@ -11,7 +11,7 @@ import (
 
 // attend reads the tree of a worker again and again, so that a stop is seen as it happens,
 // until no stream is about it any more.
-func (w *watch) attend(id string) {
+func (w *watch) attend(id string, a *attention) {
 	var last *jobs.WorkerTree
 	for first := true; ; first = false {
 		began := time.Now()
@@ -35,7 +35,7 @@ func (w *watch) attend(id string) {
 			return
 		}
 		w.mu.Lock()
-		left := w.attended[id] == 0
+		left := w.attended[id] != a
 		w.mu.Unlock()
 		if left {
 			return

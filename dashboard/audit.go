@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/operate"
 )
 
@@ -28,11 +30,22 @@ func (d *Dashboard) audit(q *request, act string, attrs ...any) {
 	d.log.Info("dashboard act", append([]any{"who", q.visitor.Name, "role", q.visitor.Role.String(), "from", q.RemoteAddr, "act", act}, attrs...)...)
 	entry := operate.AuditEntry{Who: q.visitor.Name, Role: q.visitor.Role.String(), Via: "dashboard", Act: act}
 	entry.On, entry.Outcome = noteOf(attrs)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(q.Context()), noteTime)
-	defer cancel()
-	if err := operate.Note(ctx, d.client, entry); err != nil {
+	if err := d.note(q.Context(), entry); err != nil {
 		d.log.Warn("an act could not be noted in the audit log of the store", "who", entry.Who, "act", act, "on", entry.On, "error", err)
 	}
+}
+
+// note writes an act into the audit log of the store. A panic of it is an error, as the act
+// was done.
+func (d *Dashboard) note(ctx context.Context, entry operate.AuditEntry) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = &jobs.Panic{Value: value, Stack: debug.Stack()}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
+	defer cancel()
+	return operate.Note(ctx, d.client, entry)
 }
 
 // auditFailure is audit for an act that was not done.

@@ -3,12 +3,15 @@ package dashboard_test
 import (
 	"context"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/dashboard"
+	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/operate"
 )
 
@@ -36,6 +39,61 @@ func TestTheAuditLogShowsWhoDidWhatAndWhatCameOfIt(t *testing.T) {
 	})
 }
 
+// oneSided is a store that does no acts in the queue other, and reads no limit that was set.
+type oneSided struct {
+	backend.Backend
+	set atomic.Bool
+}
+
+func (s *oneSided) Cancel(ctx context.Context, queue string, ids []string) ([]backend.ActResult, error) {
+	if queue == "other" {
+		return nil, backend.ErrUnavailable
+	}
+	return s.Backend.Cancel(ctx, queue, ids)
+}
+
+func (s *oneSided) SetLimit(ctx context.Context, queue, class string, rule *backend.LimitRule) error {
+	s.set.Store(true)
+	return s.Backend.SetLimit(ctx, queue, class, rule)
+}
+
+func (s *oneSided) Limit(ctx context.Context, query backend.LimitQuery) (backend.LimitInfo, error) {
+	if s.set.Load() {
+		return backend.LimitInfo{}, backend.ErrUnavailable
+	}
+	return s.Backend.Limit(ctx, query)
+}
+
+func TestAnActInSeveralQueuesIsNotedForEachOfThemAsItEnded(t *testing.T) {
+	t.Parallel()
+	memory := newSite(t, "memory:", dashboard.Config{})
+	memory.fill()
+	for _, queue := range []string{"a", "b", "other"} {
+		memory.enqueue(Welcome{}, jobs.ID("x"), jobs.Queue(queue))
+	}
+	s := onStore(t, &oneSided{Backend: memory.store}, dashboard.Config{})
+	for range 3 { // in whatever order they are kept
+		require.Equal(t, "2 jobs were cancelled. 2 were not, the first: there is no job none in queue a any more.",
+			s.act("act", "act", "cancel", "job", "other/x", "job", "a/none", "job", "mail/waiting-1", "job", "b/x"))
+	}
+	text := s.text("audit")
+	require.Equal(t, 3, strings.Count(text, "cancel queue a, jobs 1, ids none 1 refused"), text)
+	require.Equal(t, 3, strings.Count(text, "cancel queue b, jobs 1, ids x done"), text)
+	require.Equal(t, 3, strings.Count(text, "cancel queue other, jobs 1, ids x the job store is unavailable"), text)
+	require.Equal(t, 3, strings.Count(text, "cancel queue mail, jobs 1, ids waiting-1 done"), text)
+	require.Equal(t, http.StatusServiceUnavailable, s.post("act", "act", "cancel", "job", "other/x").Code, "where nothing was done")
+}
+
+func TestALimitThatWasSetIsNotedAsSetWhateverComesAfterIt(t *testing.T) {
+	t.Parallel()
+	memory := newSite(t, "memory:", dashboard.Config{})
+	memory.limited("acme")
+	s := onStore(t, &oneSided{Backend: memory.store}, dashboard.Config{})
+	require.Equal(t, "The limit tenant of the queue mail is set for the whole fleet: 2 at a time.",
+		s.act("set-limit", "queue", "mail", "name", "tenant", "slots", "2"))
+	require.Contains(t, s.text("audit"), "set limit queue mail, limit tenant, rule 2 at a time done")
+}
+
 func TestOlderActsAreOnPagesOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "memory:", dashboard.Config{})
@@ -52,22 +110,30 @@ func TestOlderActsAreOnPagesOfTheirOwn(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, s.get("audit?before=x").Code)
 }
 
-// forgetful is a store that takes no memos.
-type forgetful struct{ backend.Backend }
+// forgetful is a store that takes no memos, or panics on them.
+type forgetful struct {
+	backend.Backend
+	panics bool
+}
 
-func (forgetful) WriteMemo(context.Context, backend.MemoWrite) (backend.Memo, error) {
+func (f forgetful) WriteMemo(context.Context, backend.MemoWrite) (backend.Memo, error) {
+	if f.panics {
+		panic("a fault of the store")
+	}
 	return backend.Memo{}, backend.ErrDenied
 }
 
 func TestAnActThatCannotBeNotedIsDoneAllTheSameAndTheLogSaysSo(t *testing.T) {
 	t.Parallel()
-	memory := newSite(t, "memory:", dashboard.Config{})
-	memory.fill()
-	s := onStore(t, forgetful{memory.store}, dashboard.Config{})
-	require.Equal(t, "1 job was retried.", s.act("act", "act", "retry", "job", "mail/dead-1"))
-	require.Contains(t, s.log.String(), `msg="dashboard act" who=local`)
-	require.Contains(t, s.log.String(), `msg="an act could not be noted in the audit log of the store" who=local act=retry`)
-	job, err := s.client.Job(t.Context(), "mail", "dead-1")
-	require.NoError(t, err)
-	require.Equal(t, backend.StateWaiting, job.State)
+	for _, panics := range []bool{false, true} {
+		memory := newSite(t, "memory:", dashboard.Config{})
+		memory.fill()
+		s := onStore(t, forgetful{memory.store, panics}, dashboard.Config{})
+		require.Equal(t, "1 job was retried.", s.act("act", "act", "retry", "job", "mail/dead-1"))
+		require.Contains(t, s.log.String(), `msg="dashboard act" who=local`)
+		require.Contains(t, s.log.String(), `msg="an act could not be noted in the audit log of the store" who=local act=retry`)
+		job, err := s.client.Job(t.Context(), "mail", "dead-1")
+		require.NoError(t, err)
+		require.Equal(t, backend.StateWaiting, job.State)
+	}
 }

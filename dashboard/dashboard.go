@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/internal/logs"
 	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/operate"
 )
@@ -74,7 +75,7 @@ func New(client *jobs.Client, config Config) (*Dashboard, error) {
 	if err := config.fill(); err != nil {
 		return nil, fmt.Errorf("dashboard: New: %w", err)
 	}
-	d := &Dashboard{client: client, config: config, log: config.Logger, origins: http.NewCrossOriginProtection()}
+	d := &Dashboard{client: client, config: config, log: logs.Guard(config.Logger), origins: http.NewCrossOriginProtection()}
 	d.door = newDoor(&d.config)
 	d.tokens = tokens{secret: config.Secret}
 	d.watch = newWatch(client, d.log, config.MaxStreams)
@@ -165,7 +166,7 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if value == http.ErrAbortHandler {
 				panic(value)
 			}
-			d.log.Error("a page of the dashboard panicked", "path", q.path, "panic", value, "stack", string(debug.Stack()))
+			d.log.Error("a page of the dashboard panicked", "path", q.path, "error", &jobs.Panic{Value: value}, "stack", string(debug.Stack()))
 			d.refuse(q, errors.New("this page has a fault; the log tells which"))
 		}
 	}()
@@ -190,7 +191,11 @@ func (d *Dashboard) answer(q *request) error {
 		return err
 	}
 	if q.visitor.Role < page.least {
-		return failed(http.StatusForbidden, "this needs the role %s, and %s has the role %s", page.least, q.visitor, q.visitor.Role)
+		err := failed(http.StatusForbidden, "this needs the role %s, and %s has the role %s", page.least, q.visitor, q.visitor.Role)
+		if page.post {
+			d.auditFailure(q, err)
+		}
+		return err
 	}
 	if q.path == livePath {
 		return page.serve(q) // it takes as long as the page is open

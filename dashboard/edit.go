@@ -11,6 +11,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/operate"
 )
 
@@ -86,6 +87,10 @@ func (d *Dashboard) editJob(q *request) error {
 	if receipt.ID != "" {
 		d.audit(q, "edit job", "queue", queue, "id", id, "new", receipt.ID, "error", err)
 	}
+	if fault := operate.PayloadFault(err); fault != "" {
+		d.auditFailure(q, err) // which shows nothing of the payload
+		return failed(http.StatusBadRequest, "the payload is not accepted: %s", visible(fault))
+	}
 	switch {
 	case err == nil:
 	case receipt.ID != "" && receipt.Err == nil:
@@ -100,11 +105,15 @@ func (d *Dashboard) editJob(q *request) error {
 
 func (d *Dashboard) copyJob(q *request) error {
 	queue, id := q.PostForm.Get("queue"), q.PostForm.Get("id")
-	receipt, err := d.client.Copy(q.Context(), queue, id)
+	var options []jobs.CopyOption
+	if once := q.PostForm.Get("once"); once != "" {
+		options = append(options, jobs.CopyOnce(once))
+	}
+	receipt, err := d.client.Copy(q.Context(), queue, id, options...)
 	if err != nil {
 		return err
 	}
-	d.audit(q, "copy job", "queue", queue, "id", id, "new", receipt.ID)
+	d.audit(q, "copy job", "queue", queue, "id", id, "new", receipt.ID, "again", receipt.Existing)
 	return d.to(q, queue, receipt.ID, fmt.Sprintf("This job was enqueued as a copy of %s.", visible(id)), false)
 }
 

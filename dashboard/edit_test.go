@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -61,6 +62,26 @@ func TestAJobIsCopied(t *testing.T) {
 	})
 }
 
+var onceField = regexp.MustCompile(`name="once" value="([^"]+)"`)
+
+func TestASecondClickMakesNoSecondCopy(t *testing.T) {
+	onStores(t, dashboard.Config{}, func(t *testing.T, s *site) {
+		s.fill()
+		const page = "job?queue=mail&id=completed-1"
+		once := onceField.FindStringSubmatch(s.page(page))[1]
+		form := []string{"queue", "mail", "id", "completed-1", "once", once}
+		var made []string
+		for range 2 {
+			w := s.post("copy-job", form...)
+			require.Equal(t, http.StatusSeeOther, w.Code, w.Body)
+			made = append(made, newJob.FindStringSubmatch(w.Header().Get("Location"))[1])
+			require.Contains(t, s.text(w.Header().Get("Location")), "This job was enqueued as a copy of completed-1.")
+		}
+		require.Equal(t, made[0], made[1])
+		require.NotEqual(t, once, onceField.FindStringSubmatch(s.page(page))[1], "the page that is opened again makes another one")
+	})
+}
+
 func TestOnlyWhoMaySeePayloadsMayEditThem(t *testing.T) {
 	t.Parallel()
 	role := dashboard.RoleAdmin
@@ -108,4 +129,40 @@ func TestAPayloadThatIsEditedIsShownAsItIsAndNeverObeyed(t *testing.T) {
 	args, err := jobs.ArgsOf[Welcome](job)
 	require.NoError(t, err)
 	require.Equal(t, bad, args.Secret, "what is not changed stays as it is")
+}
+
+type Charge struct {
+	Card int16     `json:"card"`
+	Born time.Time `json:"born"`
+}
+
+func (Charge) Kind() string { return "charge" }
+
+func TestOfAPayloadThatIsRefusedOnlyWhoWroteItIsShownPieces(t *testing.T) {
+	t.Parallel()
+	memory := newSite(t, "memory:", dashboard.Config{})
+	registry := jobs.NewRegistry()
+	jobs.Declare[Charge](registry, jobs.Queue("mail"))
+	client, err := jobs.NewClient(memory.store, jobs.ClientConfig{Registry: registry})
+	require.NoError(t, err)
+	s := onClient(t, memory.store, client, dashboard.Config{Payloads: dashboard.RoleAdmin})
+	s.enqueue(Charge{Card: 1}, jobs.ID("c-1"))
+	s.die("boom", "")
+	for payload, says := range map[string]string{
+		`{"card": 4111111111111111}`:       `found a JSON number where a Go int16 belongs in field "card", at byte 25 of 26: json: cannot unmarshal number 4111111111111111`,
+		`{"born": "4111 Ann Smith"}`:       `parsing time "4111 Ann Smith"`,
+		`{"4111 Ann Smith": 1}`:            `it has a field that the args do not have: json: unknown field "4111 Ann Smith"`,
+		`{"card": 4111111111111111 Smith}`: `no valid JSON at byte 27 of 32: invalid character 'S'`,
+	} {
+		w := s.post("edit-job", "queue", "mail", "id", "c-1", "payload", payload)
+		require.Equal(t, http.StatusBadRequest, w.Code, payload)
+		require.Contains(t, textOf(w.Body.String()), says, "who may see payloads is told what to mend")
+	}
+	require.Equal(t, backend.StateDead, s.state("c-1"))
+	for _, shown := range []string{s.text("audit"), s.log.String()} {
+		require.Contains(t, shown, `at byte 25 of 26`)
+		for _, secret := range []string{"4111", "Smith", "'S'"} {
+			require.NotContains(t, shown, secret)
+		}
+	}
 }

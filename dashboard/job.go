@@ -58,10 +58,12 @@ func (d *Dashboard) job(q *request) error {
 		Counts    []backend.LimitInfo
 		Live      bool
 		Editable  bool
+		// Once makes a second click no second copy.
+		Once string
 	}{
 		JobInfo: &job.JobInfo, Why: why, Buttons: buttons(q.visitor.Role, job.State), Data: d.data(q, job),
 		Timeline: timeline(&job.JobInfo, why.At), LastLine: operate.LastError(&job.JobInfo), Live: !job.State.Final(),
-		Editable: operate.Editable(job.State) && d.mayEdit(q),
+		Editable: operate.Editable(job.State) && d.mayEdit(q), Once: jobs.NewID(),
 	}
 	body.Attempts_ = slices.Clone(job.Failures)
 	slices.Reverse(body.Attempts_)

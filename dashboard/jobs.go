@@ -3,6 +3,7 @@ package dashboard
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -220,29 +221,53 @@ func (d *Dashboard) actOnJobs(q *request) error {
 		}
 		byQueue[queue] = append(byQueue[queue], id)
 	}
-	done, running := 0, 0
-	var refused []error
-	for queue, ids := range byQueue {
-		if err := d.knownQueue(q, queue); err != nil {
-			return err
-		}
-		results, err := act.With(d.client)(q.Context(), queue, ids...)
-		if len(results) == 0 {
-			return err
-		}
-		for _, r := range results {
-			switch {
-			case r.Err != nil:
-				refused = append(refused, refusal(queue, r))
-			case r.State == backend.StateRunning:
-				running++
-			default:
-				done++
+	var all tally
+	var failure error
+	for _, queue := range slices.Sorted(maps.Keys(byQueue)) {
+		ids := byQueue[queue]
+		t, err := d.actOnQueue(q, act, queue, ids)
+		d.audit(q, string(act), "queue", queue, "jobs", len(ids), "refused", len(t.refused), "ids", ids[:min(len(ids), maxNamed)], "error", err)
+		if err != nil {
+			failure = err
+			for range ids {
+				t.refused = append(t.refused, fmt.Errorf("in queue %s: %s", queue, plain(err)))
 			}
 		}
-		d.audit(q, string(act), "queue", queue, "jobs", len(ids), "refused", len(refused), "ids", ids[:min(len(ids), 10)])
+		all.done, all.running, all.refused = all.done+t.done, all.running+t.running, append(all.refused, t.refused...)
 	}
-	return d.back(q, outcome(act, done, running, refused), len(refused) > 0)
+	if failure != nil && all.done+all.running == 0 {
+		return failure
+	}
+	return d.back(q, outcome(act, all.done, all.running, all.refused), len(all.refused) > 0)
+}
+
+// tally is to how many jobs an act was done, how many run and are told, and why it was not
+// done to others.
+type tally struct {
+	done, running int
+	refused       []error
+}
+
+// actOnQueue acts on jobs of one queue. After an error nothing is known to be done.
+func (d *Dashboard) actOnQueue(q *request, act operate.Act, queue string, ids []string) (t tally, err error) {
+	if err := d.knownQueue(q, queue); err != nil {
+		return t, err
+	}
+	results, err := act.With(d.client)(q.Context(), queue, ids...)
+	if len(results) == 0 {
+		return t, err
+	}
+	for _, r := range results {
+		switch {
+		case r.Err != nil:
+			t.refused = append(t.refused, refusal(queue, r))
+		case r.State == backend.StateRunning:
+			t.running++
+		default:
+			t.done++
+		}
+	}
+	return t, nil
 }
 
 // actOf is the act that a form asks for, if the visitor may do it.

@@ -79,10 +79,15 @@ func newSite(t testing.TB, url string, config dashboard.Config) *site {
 func onStore(t testing.TB, store backend.Backend, config dashboard.Config) *site {
 	client, err := jobs.NewClient(store, jobs.ClientConfig{})
 	require.NoError(t, err)
+	return onClient(t, store, client, config)
+}
+
+func onClient(t testing.TB, store backend.Backend, client *jobs.Client, config dashboard.Config) *site {
 	s := &site{t: t, store: store, client: client, log: &logged{}}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.NewTextHandler(s.log, nil))
 	}
+	var err error
 	s.board, err = dashboard.New(client, config)
 	require.NoError(t, err)
 	t.Cleanup(s.board.Close)

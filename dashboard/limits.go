@@ -89,8 +89,9 @@ func (d *Dashboard) setLimit(q *request) error {
 	if err != nil {
 		return err
 	}
+	var per time.Duration
 	if given {
-		per, err := time.ParseDuration(strings.TrimSpace(q.PostForm.Get("per")))
+		per, err = time.ParseDuration(strings.TrimSpace(q.PostForm.Get("per")))
 		if err != nil {
 			return failed(http.StatusBadRequest, "per is %.20q, which is no time; give one such as 1s or 1m", q.PostForm.Get("per"))
 		}
@@ -109,12 +110,12 @@ func (d *Dashboard) setLimit(q *request) error {
 	if err := d.client.SetLimit(q.Context(), queue, name, options...); err != nil {
 		return err
 	}
-	info, err := d.client.Limit(q.Context(), queue, name, "")
-	if err != nil {
-		return err
+	rule := operate.Rule(backend.LimitRule{Slots: slots, Rate: rate, Per: per, Burst: burst})
+	d.audit(q, "set limit", "queue", queue, "limit", name, "rule", rule)
+	if info, err := d.client.Limit(q.Context(), queue, name, ""); err == nil {
+		rule = operate.Rule(info.Rule) // with the burst, where it was left out
 	}
-	d.audit(q, "set limit", "queue", queue, "limit", name, "rule", operate.Rule(info.Rule))
-	return d.back(q, fmt.Sprintf("The limit %s of the queue %s is set for the whole fleet: %s.", name, queue, operate.Rule(info.Rule)), false)
+	return d.back(q, fmt.Sprintf("The limit %s of the queue %s is set for the whole fleet: %s.", name, queue, rule), false)
 }
 
 func (d *Dashboard) resetLimit(q *request) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/dashboard"
 )
 
@@ -106,6 +108,51 @@ func TestAStreamTellsChangesAndSignsOfLifeAndEnds(t *testing.T) {
 		began := time.Now()
 		<-ended
 		require.InDelta(t, 5*time.Minute, time.Since(began), float64(5*time.Second), "then who listens has to come in again")
+	})
+}
+
+// moody is a store with a fault.
+type moody struct{ backend.Backend }
+
+func (moody) Queues(context.Context) ([]backend.QueueInfo, error) { panic("a fault of the store") }
+
+// explosive is a handler of logs with a fault.
+type explosive struct{ slog.Handler }
+
+func (explosive) Enabled(context.Context, slog.Level) bool { return true }
+
+func (explosive) Handle(context.Context, slog.Record) error { panic("a fault of the log") }
+
+func TestAFaultOfTheStoreOrTheLogEndsNoProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory := newSite(t, "memory:", dashboard.Config{})
+		memory.fill()
+		s := onStore(t, moody{memory.store}, dashboard.Config{Logger: slog.New(explosive{})})
+		require.Equal(t, http.StatusInternalServerError, s.get("queues").Code)
+		require.Equal(t, http.StatusOK, s.get("live?worker=w-1").Code, "the page is live for its time")
+	})
+}
+
+func TestAWorkerIsReadForOnePageHoweverOftenThatWasLoadedAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory := newSite(t, "memory:", dashboard.Config{})
+		memory.fill()
+		store := &counting{Backend: memory.store, calls: map[string]int{}}
+		s := onStore(t, store, dashboard.Config{})
+		open := func(span time.Duration) {
+			ctx, leave := context.WithTimeout(t.Context(), span)
+			defer leave()
+			s.as(func(r *http.Request) { *r = *r.WithContext(ctx) }).get("live?worker=w-1")
+		}
+		for range 10 {
+			open(130 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
+		}
+		store.taken()
+		open(10 * time.Second)
+		require.InDelta(t, 100, store.reads("Memo"), 20, "ten times a second")
 	})
 }
 

@@ -34,6 +34,7 @@ func (d *Dashboard) actOnAll(q *request) error {
 			r.Queues = append(r.Queues, queues[i].Name)
 		}
 	}
+	r.Errors = d.errors.textOf(s.State, s.Filter.Group)
 	if len(r.Queues) == 0 {
 		return d.back(q, "There is no such job any more.", true)
 	}
@@ -41,7 +42,7 @@ func (d *Dashboard) actOnAll(q *request) error {
 	if err != nil {
 		return err
 	}
-	d.audit(q, string(act)+" all", "queues", r.Queues, "state", r.State, "filter", r.Filter, "dry_run", r.DryRun, "operation", o.ID, "of", o.Of)
+	d.audit(q, string(act)+" all", "queues", r.Queues, "state", r.State, "filter", r.Filter, "errors", r.Errors, "dry_run", r.DryRun, "operation", o.ID, "of", o.Of)
 	return redirect(q, "operation?id="+o.ID)
 }
 
@@ -63,15 +64,19 @@ func (d *Dashboard) operation(q *request) error {
 		Took    time.Duration
 		Running bool
 		// Again is true if it was counted only, and can be done now.
-		Again bool
-		Words string
+		Again        bool
+		Words, Title string
 	}{Operation: o, Took: o.Took(time.Now()).Round(100 * time.Millisecond), Running: o.Phase == operate.PhaseRunning, Words: actWords[o.Act]}
 	body.Again = o.DryRun && o.Phase == operate.PhaseDone && o.Applied > 0 && q.visitor.Role >= least(o.Act)
 	every := 0
 	if body.Running {
 		every = 1
 	}
-	return d.render(q, http.StatusOK, view{Name: "operation", Title: actWords[o.Act] + " all that match", Nav: "operations", Now: time.Now(), Every: every, Body: body})
+	body.Title = actWords[o.Act] + " all that match"
+	if o.DryRun {
+		body.Title = "Only counted: " + string(o.Act) + " all that match"
+	}
+	return d.render(q, http.StatusOK, view{Name: "operation", Title: body.Title, Nav: "operations", Now: time.Now(), Every: every, Body: body})
 }
 
 // actWords are the acts as they are on buttons.

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -93,6 +92,20 @@ func (s *errorScans) summary(ctx context.Context, queues []backend.QueueInfo, st
 	return scan.summary
 }
 
+// textOf is what the errors of a group have in common; empty if no scan has found it.
+func (s *errorScans) textOf(state backend.State, group string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if scan := s.kept[state]; scan != nil {
+		for i := range scan.summary.Groups {
+			if g := &scan.summary.Groups[i]; g.ID == group {
+				return g.Text
+			}
+		}
+	}
+	return ""
+}
+
 // renew lets the next look be a new scan.
 func (s *errorScans) renew() {
 	s.mu.Lock()
@@ -146,8 +159,8 @@ func (s *errorScans) run(scan *errorScan, steps *operate.ErrorScan, began chan s
 func (s *errorScans) step(steps *operate.ErrorScan) (more bool, err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = fmt.Errorf("panic: %v", value)
-			s.log.Error("summing up errors panicked", "panic", value, "stack", string(debug.Stack()))
+			err = &jobs.Panic{Value: value, Stack: debug.Stack()}
+			s.log.Error("summing up errors panicked", "error", err, "stack", string(debug.Stack()))
 		}
 	}()
 	ctx, cancel := context.WithTimeout(s.ctx, pageTime)

@@ -129,6 +129,10 @@ func TestAStopIsWatchedAsItHappens(t *testing.T) {
 		require.Contains(t, texts["cancelling"], "waits for 1 job that has not ended")
 		require.Regexp(t, `ignores welcome in mail was told to end \d+\w+ ago, and still runs`, texts["cancelling"])
 		require.Contains(t, texts["handing-back"], "was handed back, and its handler still runs: it ignores its context")
+		for step, text := range texts {
+			require.NotRegexp(t, `\b1 jobs`, text, step)
+		}
+		require.Regexp(t, `of 1 job\b`, texts["cancelling"])
 		last := s.text(path)
 		require.Contains(t, last, fmt.Sprintf("leased %d", report.Leased))
 		for _, part := range []string{"stop was asked for", "interrupted 1", "abandoned 1", "Abandoned", "ignores welcome in mail"} {

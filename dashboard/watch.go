@@ -47,11 +47,15 @@ type watch struct {
 	streams map[*stream]struct{}
 	running bool
 	closed  chan struct{}
-	// attended has, for each worker that pages are about, how many; asked is when it was
-	// last asked to tell its tree.
-	attended map[string]int
+	// attended has the workers that pages are about; asked is when each was last asked to
+	// tell its tree.
+	attended map[string]*attention
 	asked    map[string]time.Time
 }
+
+// attention is paid to a worker by a goroutine, for so many streams; when the last one leaves
+// it ends, and whoever comes then begins another one.
+type attention struct{ streams int }
 
 // stream is a page that is live.
 type stream struct {
@@ -66,7 +70,7 @@ func newWatch(client *jobs.Client, log *slog.Logger, streams int) *watch {
 	return &watch{
 		client: client, log: log, max: streams, looking: make(chan struct{}, 1),
 		streams: map[*stream]struct{}{}, closed: make(chan struct{}),
-		attended: map[string]int{}, asked: map[string]time.Time{},
+		attended: map[string]*attention{}, asked: map[string]time.Time{},
 	}
 }
 
@@ -117,11 +121,15 @@ func (w *watch) enter(about string) *stream {
 	}
 	s := &stream{wake: make(chan struct{}, 1)}
 	w.streams[s] = struct{}{}
-	if about != "" && (w.attended[about] > 0 || len(w.attended) < maxAttended) {
+	if about != "" && (w.attended[about] != nil || len(w.attended) < maxAttended) {
 		s.about = about
-		if w.attended[about]++; w.attended[about] == 1 {
-			go w.attend(about)
+		a := w.attended[about]
+		if a == nil {
+			a = &attention{}
+			w.attended[about] = a
+			go w.attend(about, a)
 		}
+		a.streams++
 	}
 	if !w.running {
 		w.running = true
@@ -137,8 +145,10 @@ func (w *watch) leave(s *stream) {
 	if s.about == "" {
 		return
 	}
-	if w.attended[s.about]--; w.attended[s.about] == 0 {
+	if a := w.attended[s.about]; a.streams == 1 {
 		delete(w.attended, s.about)
+	} else {
+		a.streams--
 	}
 }
 

@@ -100,6 +100,27 @@ func (e *jsonError) Error() string         { return e.err.Error() }
 func (e *jsonError) Unwrap() error         { return e.err }
 func (e *jsonError) PayloadDetail() string { return decodeDetail(e.err, e.size) }
 
+// strictJSON refuses fields that the args do not have.
+type strictJSON struct{ jsonCodec }
+
+func (strictJSON) Unmarshal(data []byte, v any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(v); err != nil {
+		return &strictError{jsonError{err: err, size: len(data)}}
+	}
+	return nil
+}
+
+type strictError struct{ jsonError }
+
+func (e *strictError) PayloadDetail() string {
+	if strings.HasPrefix(e.Error(), "json: unknown field ") { // and its name, which is data
+		return "it has a field that the args do not have"
+	}
+	return e.jsonError.PayloadDetail()
+}
+
 // findInvalidUTF8 walks what json.Marshal has walked before, which therefore
 // ends, and returns the path of a string that is not UTF-8. Values that encode
 // themselves are not looked into.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,7 +59,9 @@ func TestAJobThatIsNotAcceptedLeavesTheOldOne(t *testing.T) {
 		strict, err := jobs.NewClient(f.store, jobs.ClientConfig{Registry: registry})
 		require.NoError(t, err)
 		_, err = operate.EditAndRetry(t.Context(), strict, "q", "old", json.RawMessage(`{"user": 1}`))
-		require.ErrorContains(t, err, "does not fit the kind")
+		require.ErrorContains(t, err, "it has a field that the args do not have")
+		require.NotContains(t, err.Error(), `"user"`, "an error shows nothing of a payload")
+		require.Contains(t, operate.PayloadFault(err), `unknown field "user"`, "but to who wrote it")
 		_, err = operate.EditAndRetry(t.Context(), strict, "q", "old", json.RawMessage(`{"user_id": 1}`))
 		require.ErrorIs(t, err, veto)
 		require.EqualValues(t, 1, f.count("q", backend.StateDead))
@@ -96,4 +99,90 @@ func TestACopyNeedsNoKeyOfItsCodecAndAnEditDoes(t *testing.T) {
 	_, err = f.client.CopyWith(t.Context(), "q", "sealed", json.RawMessage("{}"))
 	require.ErrorIs(t, err, backend.ErrRejected)
 	require.ErrorContains(t, err, `the codec "secret" of the job is not known here`)
+}
+
+// together is a store that has two enqueues wait for each other.
+type together struct {
+	backend.Backend
+	both sync.WaitGroup
+}
+
+func (s *together) Enqueue(ctx context.Context, batch []backend.NewJob) ([]backend.Receipt, error) {
+	s.both.Done()
+	s.both.Wait()
+	return s.Backend.Enqueue(ctx, batch)
+}
+
+func TestTwoWhoEditAJobAtTheSameTimeMakeOneNewJob(t *testing.T) {
+	for name, payloads := range map[string][2]string{
+		"a second click": {`{"user_id": 1}`, `{"user_id":1}`},
+		"two people":     {`{"user_id": 1}`, `{"user_id": 2}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStores(t, func(t *testing.T, f *fleet) {
+				f.enqueue("q", "old")
+				f.die("q", crashed)
+				store := &together{Backend: f.store}
+				store.both.Add(2)
+				client := mustClient(t, store)
+				var all sync.WaitGroup
+				var receipts [2]jobs.Receipt
+				var errs [2]error
+				for i, payload := range payloads {
+					all.Go(func() {
+						receipts[i], errs[i] = operate.EditAndRetry(t.Context(), client, "q", "old", json.RawMessage(payload))
+					})
+				}
+				all.Wait()
+				require.EqualValues(t, 1, f.count("q", backend.StateWaiting))
+				require.Zero(t, f.count("q", backend.StateDead))
+				require.NotEmpty(t, receipts[0].ID)
+				require.Equal(t, receipts[0].ID, receipts[1].ID)
+				if name == "a second click" {
+					require.NoError(t, errors.Join(errs[0], errs[1]))
+					return
+				}
+				refused := errors.Join(errs[0], errs[1])
+				require.ErrorIs(t, refused, backend.ErrConflict)
+				require.True(t, errs[0] == nil || errs[1] == nil, refused)
+			})
+		})
+	}
+}
+
+func TestAJobThatDiedAgainIsEditedAgain(t *testing.T) {
+	onStores(t, func(t *testing.T, f *fleet) {
+		f.enqueue("q", "old")
+		f.die("q", func(id string) backend.Failure { time.Sleep(2 * time.Millisecond); return crashed(id) })
+		first, err := operate.EditAndRetry(t.Context(), f.client, "q", "old", json.RawMessage(`{"user_id": 1}`))
+		require.NoError(t, err)
+		f.die("q", crashed)
+		second, err := operate.EditAndRetry(t.Context(), f.client, "q", first.ID, json.RawMessage(`{"user_id": 1}`))
+		require.NoError(t, err)
+		require.False(t, second.Existing)
+		require.NotEqual(t, first.ID, second.ID)
+		require.EqualValues(t, 1, f.count("q", backend.StateWaiting))
+	})
+}
+
+func TestACopyThatIsAskedForTwiceIsMadeOnce(t *testing.T) {
+	onStores(t, func(t *testing.T, f *fleet) {
+		one := jobs.Limit("tenant", jobs.Slots(1), jobs.LimitBy(func(Welcome) string { return "acme" }))
+		_, err := f.client.Enqueue(t.Context(), Welcome{}, jobs.Queue("q"), jobs.ID("old"), one)
+		require.NoError(t, err)
+		f.die("q", crashed)
+		first, err := f.client.Copy(t.Context(), "q", "old", jobs.CopyOnce("x"))
+		require.NoError(t, err)
+		require.False(t, first.Existing)
+		f.die("q", crashed)
+		again, err := f.client.Copy(t.Context(), "q", "old", jobs.CopyOnce("x"))
+		require.NoError(t, err, "whatever has become of it")
+		require.True(t, again.Existing)
+		require.Equal(t, first.ID, again.ID)
+		other, err := f.client.Copy(t.Context(), "q", "old", jobs.CopyOnce("y"))
+		require.NoError(t, err)
+		require.NotEqual(t, first.ID, other.ID)
+		_, err = f.client.Copy(t.Context(), "q", "old", nil)
+		require.ErrorIs(t, err, backend.ErrRejected)
+	})
 }

@@ -18,8 +18,10 @@ type Request struct {
 	Filter Filter        `json:"filter"`
 	// DryRun only counts the jobs that match.
 	DryRun bool `json:"dry_run,omitempty"`
-	// By names who asks, for people.
-	By string `json:"by,omitempty"`
+	// By names who asks, and Errors says what the errors of the group of the filter have in
+	// common, both for people.
+	By     string `json:"by,omitempty"`
+	Errors string `json:"errors,omitempty"`
 }
 
 const (

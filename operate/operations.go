@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/internal/logs"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -71,8 +72,13 @@ func newOperations(client *jobs.Client, log *slog.Logger, changed func(), t timi
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Operations{
-		client: client, shelf: newShelf(client), log: log, changed: changed, runner: runnerName(), timing: t,
+		client: client, shelf: newShelf(client), log: logs.Guard(log), runner: runnerName(), timing: t,
 		ctx: ctx, cancel: cancel, running: map[string]*running{}, over: map[string]*Operation{},
+	}
+	s.changed = func() {
+		if err := safely(func() error { changed(); return nil }); err != nil {
+			s.log.Error("who is told of operations on jobs panicked", withStack(err)...)
+		}
 	}
 	s.tasks.Go(s.keepWatch)
 	return s
@@ -133,7 +139,12 @@ func (s *Operations) begin(r record) {
 		defer s.changed()
 		defer stop(nil)
 		s.changed()
-		s.end(ctx, e, s.perform(ctx, e))
+		err := safely(func() error { return e.run(ctx) })
+		var p *jobs.Panic
+		if errors.As(err, &p) {
+			s.log.Error("an operation on jobs panicked", withStack(err, "operation", r.ID)...)
+		}
+		s.end(ctx, e, err)
 	})
 }
 
@@ -143,15 +154,25 @@ func (s *Operations) show(o Operation) {
 	s.running[o.ID].shown = o
 }
 
-// perform makes an error of a panic, such as one of a codec.
-func (s *Operations) perform(ctx context.Context, e *effort) (err error) {
+// safely makes an error of a panic, such as one of the user's store, which would end the
+// process otherwise.
+func safely(do func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = fmt.Errorf("panic: %v", value)
-			s.log.Error("an operation on jobs panicked", "operation", e.record.ID, "panic", value, "stack", string(debug.Stack()))
+			err = &jobs.Panic{Value: value, Stack: debug.Stack()}
 		}
 	}()
-	return e.run(ctx)
+	return do()
+}
+
+// withStack is an error as the log has it.
+func withStack(err error, attrs ...any) []any {
+	attrs = append(attrs, "error", err)
+	var p *jobs.Panic
+	if errors.As(err, &p) {
+		attrs = append(attrs, "stack", string(p.Stack))
+	}
+	return attrs
 }
 
 // end writes down how an operation has ended, or hands it over.
@@ -176,21 +197,25 @@ func (s *Operations) end(ctx context.Context, e *effort, err error) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
 	defer cancel()
 	if !errors.Is(err, errTaken) {
-		if err = write(last, o); err == nil && ended {
-			err = s.shelf.ended(last, o.ID) // if not, who looks next does
-		}
+		err = safely(func() error { return write(last, o) })
+	}
+	kept := err == nil
+	if kept && ended {
+		_ = safely(func() error { return s.shelf.ended(last, o.ID) }) // if not, who looks next does
 	}
 	s.mu.Lock()
 	delete(s.running, o.ID)
-	if ended && !errors.Is(err, errTaken) {
+	if kept && ended {
 		s.over[o.ID] = &o.Operation
 	}
 	s.mu.Unlock()
 	attrs := []any{"operation", o.ID, "act", o.Act, "by", o.By, "queues", o.Queues, "state", o.State, "dry_run", o.DryRun,
 		"phase", o.Phase, "looked", o.Looked, "applied", o.Applied, "error", o.Error}
 	switch {
-	case err != nil:
+	case errors.Is(err, errTaken):
 		s.log.Warn("an operation on jobs was left to others, which go on with it", append(attrs, "because", err)...)
+	case !kept:
+		s.log.Warn("what became of an operation on jobs could not be written down; whoever looks next goes on with it", append(attrs, "because", err)...)
 	case ended:
 		s.log.Info("an operation on jobs has ended", attrs...)
 	default:

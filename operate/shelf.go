@@ -65,6 +65,10 @@ type index struct {
 	Operations []indexEntry `json:"operations"`
 }
 
+func (i *index) has(id string) bool {
+	return slices.ContainsFunc(i.Operations, func(e indexEntry) bool { return e.ID == id })
+}
+
 type indexEntry struct {
 	ID    string `json:"id"`
 	Ended bool   `json:"ended,omitempty"`
@@ -102,6 +106,9 @@ func (s shelf) add(ctx context.Context, r *record) error {
 	}
 	var dropped []string
 	err := jobs.UpdateMemo(ctx, s.memo, indexKey, func(all index) (index, error) {
+		if all.has(r.ID) {
+			return all, nil // the reply was lost
+		}
 		running := 0
 		for _, o := range all.Operations {
 			if !o.Ended {
@@ -122,10 +129,21 @@ func (s shelf) add(ctx context.Context, r *record) error {
 		return all, nil
 	})
 	if err != nil {
-		dropped = []string{r.ID}
+		return s.withdraw(ctx, r.ID, err)
 	}
 	for _, id := range dropped {
 		_ = s.memo.Delete(ctx, id) // it would be forgotten in a week
+	}
+	return nil
+}
+
+// withdraw deletes an operation that could not be added because of err. Its entry may be in
+// the index all the same, and then others would run what was refused.
+func (s shelf) withdraw(ctx context.Context, id string, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
+	defer cancel()
+	if left := s.memo.Delete(ctx, id); left != nil && !errors.Is(err, ErrBusy) {
+		return fmt.Errorf("the operation %s may run in some seconds all the same; look whether it is listed, and stop it: %w; %w", id, err, left)
 	}
 	return err
 }
@@ -147,7 +165,9 @@ func (s shelf) letGo(ctx context.Context, r *record) error {
 
 func (s shelf) write(ctx context.Context, r *record, runner string) error {
 	return s.update(ctx, r.ID, func(stored record) (record, error) {
-		if stored.Runner != runner || stored.Phase != PhaseRunning {
+		// It may be this very write, whose reply was lost.
+		written := stored.Runner == r.Runner && stored.Beat == r.Beat && stored.Phase == r.Phase
+		if !written && (stored.Runner != runner || stored.Phase != PhaseRunning) {
 			return stored, errTaken
 		}
 		r.Stopping, r.StoppedBy = stored.Stopping, stored.StoppedBy

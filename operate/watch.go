@@ -36,9 +36,7 @@ type sighting struct {
 	since  time.Time
 }
 
-func (w *watch) knows(id string) bool {
-	return slices.ContainsFunc(w.index.Operations, func(e indexEntry) bool { return e.ID == id })
-}
+func (w *watch) knows(id string) bool { return w.index.has(id) }
 
 // keepWatch takes over operations that nobody works at, until Close.
 func (s *Operations) keepWatch() {
@@ -52,10 +50,10 @@ func (s *Operations) keepWatch() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(s.ctx, max(s.timing.watch, lastWrite))
-		err := s.look(ctx)
+		err := safely(func() error { return s.look(ctx) })
 		cancel()
 		if err != nil && !failing && s.ctx.Err() == nil {
-			s.log.Warn("operations on jobs cannot be looked after; it is tried again", "error", err)
+			s.log.Warn("operations on jobs cannot be looked after; it is tried again", withStack(err)...)
 		}
 		failing = err != nil
 	}
@@ -68,6 +66,7 @@ func (s *Operations) look(ctx context.Context) error {
 		return err
 	}
 	changed := s.note(kept)
+	var failure error
 	for _, entry := range kept.Operations {
 		if entry.Ended || s.isMine(entry.ID) {
 			continue
@@ -81,13 +80,13 @@ func (s *Operations) look(ctx context.Context) error {
 			err = s.takeOver(ctx, &r)
 		}
 		if err != nil {
-			return err
+			failure = err // and the others are looked at all the same
 		}
 	}
 	if changed {
 		s.changed()
 	}
-	return nil
+	return failure
 }
 
 // note remembers the index, forgets what is not in it any more, and reports whether it is

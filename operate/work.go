@@ -64,25 +64,43 @@ func (f *findings) workers(workers []backend.WorkerInfo) {
 
 // queue looks for jobs that nobody takes.
 func (f *findings) queue(q backend.QueueInfo, takers []backend.WorkerInfo, now time.Time) {
-	unfinished := q.Counts[backend.StateWaiting] + q.Counts[backend.StateScheduled] + q.Counts[backend.StateBlocked]
+	there := unfinished(q)
+	if there != "" && q.Paused {
+		f.ofQueue(LevelWarning, ProblemPaused, q.Name, "resume it", "it is paused, and %s", there)
+	}
 	running := slices.ContainsFunc(takers, func(w backend.WorkerInfo) bool { return w.State == "running" })
 	switch {
-	case unfinished == 0:
-	case q.Paused:
-		f.ofQueue(LevelWarning, ProblemPaused, q.Name, "resume it", "it is paused, and %s", jobsThat(unfinished, "waits", "wait"))
+	case there == "":
 	case len(takers) == 0:
 		f.ofQueue(LevelWarning, ProblemNoWorker, q.Name, "start a worker that takes from it",
-			"%s, and no worker takes from it%s", jobsThat(unfinished, "waits", "wait"), oldest(q, now))
+			"%s, and no worker takes from it%s", there, oldest(q, now))
 	case !running:
 		f.ofQueue(LevelWarning, ProblemNotRunning, q.Name, "start a worker, or resume one that is quiet",
-			"%s, and no worker of it is running, the first is %s%s", jobsThat(unfinished, "waits", "wait"), takers[0].State, oldest(q, now))
-	case stuck(q, takers, now):
+			"%s, and no worker of it is running, the first is %s%s", there, takers[0].State, oldest(q, now))
+	case !q.Paused && stuck(q, takers, now):
 		f.ofQueue(LevelWarning, ProblemStuck, q.Name, "ask of the oldest job why it does not run",
 			"%s although executors of its workers are free%s", jobsThat(q.Counts[backend.StateWaiting], "waits", "wait"), oldest(q, now))
 	}
 	if n := q.Counts[backend.StateDead]; n > 0 {
 		f.ofQueue(LevelNote, ProblemDead, q.Name, "look at their errors; retry or delete them", "%s", jobsThat(n, "is dead", "are dead"))
 	}
+}
+
+// unfinished tells how many jobs of a queue wait, and how many are scheduled for later; empty
+// if there are none.
+func unfinished(q backend.QueueInfo) string {
+	wait, later := q.Counts[backend.StateWaiting]+q.Counts[backend.StateBlocked], q.Counts[backend.StateScheduled]
+	switch {
+	case wait == 0 && later == 0:
+		return ""
+	case later == 0:
+		return jobsThat(wait, "waits", "wait")
+	case wait == 0:
+		return jobsThat(later, "is scheduled", "are scheduled")
+	case later == 1:
+		return jobsThat(wait, "waits and 1 is scheduled", "wait and 1 is scheduled")
+	}
+	return fmt.Sprintf("%s and %d are scheduled", jobsThat(wait, "waits", "wait"), later)
 }
 
 // stuck reports whether jobs wait for long in front of free executors.

@@ -1,6 +1,7 @@
 package operate_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +52,35 @@ func TestWorkThatDoesNotGoOnIsFound(t *testing.T) {
 			"stuck": operate.ProblemStuck, "held": operate.ProblemVanished, "fine": operate.ProblemSchedule,
 		}, problems(t, f))
 	})
+}
+
+func TestWhatIsWrongWithAQueueIsSaidAsItIs(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "memory:")
+	f.enqueue("newsletter", "a")
+	_, err := f.client.Enqueue(t.Context(), Welcome{}, jobs.Queue("newsletter"), jobs.In(time.Hour))
+	require.NoError(t, err)
+	_, err = f.client.Enqueue(t.Context(), Welcome{}, jobs.Queue("later"), jobs.In(time.Hour))
+	require.NoError(t, err)
+	texts := func(queue string) (all []string) {
+		look, err := operate.Glance(t.Context(), f.client)
+		require.NoError(t, err)
+		found, err := operate.Work(t.Context(), f.client, look)
+		require.NoError(t, err)
+		for _, finding := range found {
+			if finding.Queue == queue {
+				text, _, _ := strings.Cut(finding.Text, ", the oldest")
+				all = append(all, text)
+			}
+		}
+		return all
+	}
+	require.Equal(t, []string{"1 job waits and 1 is scheduled, and no worker takes from it"}, texts("newsletter"))
+	require.Equal(t, []string{"1 job is scheduled, and no worker takes from it"}, texts("later"))
+	require.NoError(t, f.client.PauseQueue(t.Context(), "newsletter"))
+	require.Equal(t, []string{"it is paused, and 1 job waits and 1 is scheduled", "1 job waits and 1 is scheduled, and no worker takes from it"}, texts("newsletter"))
+	f.announce(backend.WorkerInfo{ID: "w", Queues: []string{"newsletter"}, Concurrency: 2, State: "running"})
+	require.Equal(t, []string{"it is paused, and 1 job waits and 1 is scheduled"}, texts("newsletter"))
 }
 
 func TestAStoreIsDescribedAndMeasured(t *testing.T) {

@@ -194,6 +194,13 @@ func (m *moody) Queues(context.Context) ([]backend.QueueInfo, error) {
 	return m.queue()
 }
 
+// explosive is a handler of logs with a fault, which is to end no process.
+type explosive struct{ slog.Handler }
+
+func (explosive) Enabled(context.Context, slog.Level) bool { return true }
+
+func (explosive) Handle(context.Context, slog.Record) error { panic("a fault of the log") }
+
 func TestAStoreThatFailsIsDownAndIsNotAskedMoreOftenThanAllowed(t *testing.T) {
 	t.Parallel()
 	store := &moody{queue: func() ([]backend.QueueInfo, error) { return nil, backend.ErrUnavailable }}
@@ -204,7 +211,7 @@ func TestAStoreThatFailsIsDownAndIsNotAskedMoreOftenThanAllowed(t *testing.T) {
 		"panics": func() ([]backend.QueueInfo, error) { panic("in the store") },
 	} {
 		store.queue, store.asked = answer, 0
-		reader := metrics.NewStore(client, metrics.StoreConfig{Every: time.Hour, Logger: silent()})
+		reader := metrics.NewStore(client, metrics.StoreConfig{Every: time.Hour, Logger: slog.New(explosive{})})
 		for range 3 {
 			text := scrape(t, reader)
 			require.Contains(t, text, "caddis_store_up 0.0\n", name)

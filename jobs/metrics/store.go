@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/internal/logs"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -84,7 +85,7 @@ func NewStore(client *jobs.Client, config StoreConfig) *Store {
 	config.MaxQueues = cmp.Or(max(0, config.MaxQueues), DefaultMaxQueues)
 	config.Every = cmp.Or(max(0, config.Every), DefaultEvery)
 	config.Timeout = cmp.Or(max(0, config.Timeout), DefaultTimeout)
-	config.Logger = cmp.Or(config.Logger, slog.Default())
+	config.Logger = logs.Guard(cmp.Or(config.Logger, slog.Default())) // it is called by goroutines of Prometheus
 	return &Store{client: client, config: config}
 }
 

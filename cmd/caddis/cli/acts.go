@@ -117,7 +117,7 @@ func (t *tool) actOn(ctx context.Context, s *session, a operate.Act, queue strin
 		for part := range slices.Chunk(g.ids, backend.MaxBatch) {
 			results, err := a.With(s.client)(ctx, g.queue, part...)
 			if err != nil && len(results) == 0 {
-				return err
+				return t.partly(l, err)
 			}
 			for _, result := range results {
 				note(actResult{Queue: g.queue, ID: result.ID, State: result.State}, refused(g.queue, result))
@@ -193,6 +193,10 @@ func summary(failures []error, total int, a operate.Act) error {
 	if total == 1 {
 		return first
 	}
+	var usage *usageError
+	if len(failures) < total && errors.As(first, &usage) {
+		first = usage.err // some were done
+	}
 	return fmt.Errorf("%d of %d jobs were not %s: %w", len(failures), total, a.Done(), first)
 }
 
@@ -219,7 +223,7 @@ func (t *tool) actOnAll(ctx context.Context, s *session, a operate.Act, r actReq
 	n, err := s.client.ForAll(ctx, string(r.queue), r.state[0], do, r.filter.Matches)
 	if err != nil {
 		if n > 0 {
-			t.say("%d jobs were %s before that", n, a.Done())
+			t.say("%s %s before that", numbered(n, "job was", "jobs were"), a.Done())
 		}
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -68,4 +69,40 @@ func TestEachCommandIsNotedOrOnlyReads(t *testing.T) {
 		}
 	}
 	require.Len(t, acting, len(noted), "noted has a command that is none")
+}
+
+func TestAnEditThatDoesNotFitSaysWhyToWhoWroteItAndToNobodyElse(t *testing.T) {
+	t.Parallel()
+	url := newFile(t)
+	client, err := jobs.NewClient(openStore(t, url), jobs.ClientConfig{})
+	require.NoError(t, err)
+	_, err = client.Enqueue(t.Context(), Welcome{}, jobs.Queue("mail"), jobs.ID("a"))
+	require.NoError(t, err)
+	require.Zero(t, on(t, url, "job", "cancel", "a").code)
+	a := call(t, handling(), url, "", "job", "edit", "a", `{"user_id": "hunter2"}`)
+	require.Equal(t, 2, a.code)
+	require.Contains(t, a.err, `the args do not fit the kind "welcome": found a JSON string where a Go int64 belongs in field "user_id"`)
+	require.NotContains(t, on(t, url, "audit").out, "hunter2")
+}
+
+func TestWhatWasDoneInPartIsShownAndNoted(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		client, err := jobs.NewClient(openStore(t, url), jobs.ClientConfig{})
+		require.NoError(t, err)
+		for _, job := range [][2]string{{"mail", "a"}, {"mail", "b"}, {"other", "b"}} {
+			_, err = client.Enqueue(t.Context(), Welcome{}, jobs.Queue(job[0]), jobs.ID(job[1]))
+			require.NoError(t, err)
+		}
+		a := on(t, url, "job", "delete", "a", "b")
+		require.Equal(t, 1, a.code)
+		require.Contains(t, a.err, "1 of 2 jobs were not deleted: ")
+		require.Contains(t, on(t, url, "audit").out, "job delete")
+		require.Equal(t, 2, on(t, url, "job", "delete", "b", "b").code, "of which nothing was done")
+
+		_, err = client.PutSchedule(t.Context(), "nightly", jobs.Every(time.Hour), Welcome{}, jobs.Queue("mail"))
+		require.NoError(t, err)
+		a = on(t, url, "schedule", "run", "nightly", "nightly")
+		require.Equal(t, 1, a.code, a.err)
+		require.Contains(t, a.out, "schedule:nightly@", "the receipt of the first")
+	})
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -8,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
 // step is one call, and what it leaves.
@@ -428,4 +432,32 @@ func leaves(c *cobra.Command) (found []*cobra.Command) {
 		}
 	}
 	return found
+}
+
+// keeping is a store that deletes nothing.
+type keeping struct{ backend.Backend }
+
+func (keeping) Delete(context.Context, string, []string) ([]backend.ActResult, error) {
+	return nil, backend.ErrUnavailable
+}
+
+func TestAnEditThatWasDoneInPartSaysWhatWasEnqueued(t *testing.T) {
+	t.Parallel()
+	url := newFile(t)
+	client, err := jobs.NewClient(keeping{openStore(t, url)}, jobs.ClientConfig{})
+	require.NoError(t, err)
+	_, err = client.Enqueue(t.Context(), Welcome{}, jobs.Queue("mail"), jobs.ID("a"))
+	require.NoError(t, err)
+	require.Zero(t, on(t, url, "job", "cancel", "a").code)
+	receipt, err := operate.EditAndRetry(t.Context(), client, "mail", "a", json.RawMessage(`{"user_id": 1}`))
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+
+	a := on(t, url, "job", "edit", "a", `{"user_id": 2}`)
+	require.Equal(t, 1, a.code)
+	require.Contains(t, a.out, receipt.ID)
+	require.Contains(t, a.err, "was edited already")
+	a = on(t, url, "job", "edit", "a", `{"user_id": 1}`)
+	require.Zero(t, a.code, "once more it is brought to its end")
+	require.Contains(t, a.out, receipt.ID)
+	require.Equal(t, 3, on(t, url, "job", "show", "a").code)
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -57,7 +58,13 @@ against their type.`,
 				return err
 			}
 			receipt, err := operate.EditAndRetry(ctx, s.client, job.Queue, job.ID, data)
-			if err != nil {
+			if fault := operate.PayloadFault(err); fault != "" {
+				return wrongUse("the args do not fit the kind %q: %s", job.Kind, fault)
+			}
+			switch {
+			case err != nil && receipt.ID != "": // both are there
+				return errors.Join(t.printReceipt(receipt), err)
+			case err != nil:
 				return rejectedUse(err)
 			}
 			t.say("the job %q was deleted", job.ID)

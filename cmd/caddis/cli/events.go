@@ -186,9 +186,9 @@ func cellsOf(e *backend.Event) []string {
 	case e.Type == jobs.EventLeftOut && e.Jobs == 0:
 		about = "events that were forgotten before they were read"
 	case e.Type == jobs.EventLeftOut:
-		about = fmt.Sprintf("%d events", e.Jobs)
+		about = numbered(e.Jobs, "event", "events")
 	case e.Jobs > 0:
-		about = fmt.Sprintf("%d jobs, by %s", e.Jobs, e.Worker)
+		about = numbered(e.Jobs, "job, by ", "jobs, by ") + e.Worker
 	case e.ID == "":
 		about = e.Worker
 	}

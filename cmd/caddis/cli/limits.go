@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func (t *tool) limitSetCommand() *cobra.Command {
 			if err := s.client.SetLimit(ctx, args[0], args[1], options...); err != nil {
 				return asUsage(err)
 			}
-			return t.printLimit(ctx, s, args[0], args[1], "")
+			return t.printChanged(ctx, s, args[0], args[1])
 		}),
 	}
 	set.Flags().IntVar(&slots, "slots", 0, "how many jobs have a slot at a time, for each key")
@@ -86,9 +87,16 @@ func (t *tool) limitResetCommand() *cobra.Command {
 			if err := s.client.ResetLimit(ctx, args[0], args[1]); err != nil {
 				return err
 			}
-			return t.printLimit(ctx, s, args[0], args[1], "")
+			return t.printChanged(ctx, s, args[0], args[1])
 		}),
 	}
+}
+
+func (t *tool) printChanged(ctx context.Context, s *session, queue, name string) error {
+	if err := t.printLimit(ctx, s, queue, name, ""); err != nil {
+		return fmt.Errorf("it was done, and the limit cannot be shown: %w", err)
+	}
+	return nil
 }
 
 // between refuses another number of arguments.

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -56,6 +57,14 @@ type listing struct {
 func (l *listing) add(value any, cells ...string) {
 	l.rows = append(l.rows, cells)
 	l.values = append(l.values, value)
+}
+
+// partly writes what was done before an error, if anything was.
+func (t *tool) partly(l *listing, err error) error {
+	if len(l.rows) == 0 {
+		return err
+	}
+	return errors.Join(t.print(l), err)
 }
 
 // print writes a list.

@@ -175,14 +175,19 @@ func (t *tool) setPaused(ctx context.Context, s *session, names []string, fresh 
 	}
 	var queues []backend.QueueInfo
 	for _, name := range names {
-		if err := set(ctx, name); err != nil {
-			return err
+		err := set(ctx, name)
+		if err == nil {
+			var q backend.QueueInfo
+			if q, err = s.queue(ctx, name); err == nil {
+				queues = append(queues, q)
+				continue
+			}
+			err = fmt.Errorf("it was done to the queue %q, which cannot be read: %w", name, err)
 		}
-		q, err := s.queue(ctx, name)
-		if err != nil {
-			return err
+		if len(queues) > 0 {
+			return errors.Join(t.printQueues(queues), err)
 		}
-		queues = append(queues, q)
+		return err
 	}
 	return t.printQueues(queues)
 }

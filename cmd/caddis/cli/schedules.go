@@ -184,6 +184,9 @@ func (t *tool) changeScheduleCommand(name, short string, change func(*jobs.Clien
 		var changed []jobs.ScheduleInfo
 		for _, name := range names {
 			info, err := change(s.client, ctx, queue, name)
+			if err != nil && len(changed) > 0 {
+				return errors.Join(t.printSchedules(changed), err)
+			}
 			if err != nil {
 				return err
 			}
@@ -200,7 +203,7 @@ func (t *tool) runScheduleCommand() *cobra.Command {
 			for _, name := range names {
 				receipt, err := s.client.RunSchedule(ctx, queue, name)
 				if err != nil {
-					return err
+					return t.partly(l, err)
 				}
 				l.add(receipt, receipt.Queue, receipt.ID, string(receipt.State))
 			}
@@ -214,7 +217,7 @@ func (t *tool) deleteScheduleCommand() *cobra.Command {
 			l := &listing{key: "deleted", columns: []string{"queue", "schedule", "state"}}
 			for _, name := range names {
 				if err := s.client.DeleteSchedule(ctx, queue, name); err != nil {
-					return err
+					return t.partly(l, err)
 				}
 				l.add(map[string]string{"queue": queue, "name": name}, queue, name, "deleted")
 			}

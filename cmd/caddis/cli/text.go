@@ -11,6 +11,13 @@ import (
 	"github.com/caddis-go/caddis/operate"
 )
 
+func numbered(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // clean makes a text one line that a terminal shows as it is: what is stored of jobs is
 // written by others, and may hold what moves the cursor or reverses the text.
 func clean(text string) string { return cleaned(text, false) }

@@ -237,7 +237,7 @@ func (t *tool) printStacks(all []jobs.WorkerStacks) error {
 	var text strings.Builder
 	for _, w := range all {
 		l.add(w)
-		fmt.Fprintf(&text, "worker %s: %d jobs\n", clean(w.Worker), len(w.Jobs)+w.Omitted)
+		fmt.Fprintf(&text, "worker %s: %s\n", clean(w.Worker), numbered(len(w.Jobs)+w.Omitted, "job", "jobs"))
 		for _, job := range w.Jobs {
 			fmt.Fprintf(&text, "\njob %s of kind %s in queue %s\n", clean(job.ID), clean(job.Kind), clean(job.Queue))
 			for line := range strings.Lines(job.Stack) {

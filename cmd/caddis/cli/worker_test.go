@@ -57,7 +57,7 @@ func TestWorkersAreToldWhatToDo(t *testing.T) {
 		eventually(func(s actors.Status) bool { return s.Concurrency == 4 })
 
 		stacks := tell("stacks", id)
-		require.Contains(t, stacks, "worker "+id+": 1 jobs")
+		require.Contains(t, stacks, "worker "+id+": 1 job\n")
 		require.Contains(t, stacks, "job job-1 of kind welcome in queue default")
 		require.Contains(t, stacks, "TestWorkersAreToldWhatToDo")
 		require.Contains(t, tell("stacks", "--all", "-o", "json"), `"id": "job-1"`)
