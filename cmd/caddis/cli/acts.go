@@ -178,7 +178,7 @@ func (s *session) locate(ctx context.Context, queue string, ids []string, missin
 }
 
 // summary makes one error of those of an act on several jobs. It is one of jobs that are
-// not there only if all are.
+// not there only if all are, and one of wrong use only if nothing was done.
 func summary(failures []error, total int, a operate.Act) error {
 	if len(failures) == 0 {
 		return nil
@@ -215,7 +215,9 @@ func (t *tool) actOnAll(ctx context.Context, s *session, a operate.Act, r actReq
 		return err
 	}
 	do := a.With(s.client)
-	if r.dryRun {
+	if !r.dryRun {
+		t.begins(ctx, s)
+	} else {
 		do = func(_ context.Context, _ string, ids ...string) ([]backend.ActResult, error) {
 			return make([]backend.ActResult, len(ids)), nil
 		}

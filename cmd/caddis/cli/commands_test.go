@@ -200,9 +200,17 @@ kind  welcome
 state  waiting
 paused  the queue mail is paused until somebody resumes it
 `, ""},
+	{"job why dead-1", 0, `
+job  dead-1
+queue  mail
+kind  welcome
+state  dead
+finished  it has been dead for TIME, with: no such user
+remedy  caddis job retry --queue mail dead-1
+`, ""},
 	{"queue pause mail --for 1h", 0, `
 QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
-mail  paused  1  1  1  1  1  1  1  TIME ago
+mail  paused (TIME left)  1  1  1  1  1  1  1  TIME ago
 `, ""},
 	{"queue resume mail", 0, `
 QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
@@ -336,10 +344,11 @@ executors  1
 workers  2
 waiting  6
 running  1
+blocked  1
 busy  1.0 executors
 `, ""},
 	{"demand -o jsonl", 0, `
-{"executors":1,"workers":1,"waiting":6,"running":1,"busy":1,"took":0}
+{"executors":1,"workers":1,"waiting":6,"running":1,"blocked":1,"busy":1,"took":0}
 `, ""},
 	{"demand --queue mial", 3, "", `
 caddis: there is no queue "mial": not found; did you mean "mail"?
@@ -356,7 +365,7 @@ caddis: caddis queue lanes needs the name of a queue
 see caddis queue lanes --help
 `},
 	{"limit show mail api", 3, "", `
-caddis: limit: queue "mail": no job of the queue has had a limit of class "api": not found
+caddis: no job of the queue "mail" has had a limit "api": not found; none of its unfinished jobs has one
 `},
 	{"limit set mail api --slots 3 --rate 100 --per 1m --burst 5", 0, `
 queue  mail
@@ -384,7 +393,7 @@ caddis: nothing is set; give --slots, --rate or both, or undo what was set with 
 see caddis limit set --help
 `},
 	{"limit show mail", 2, "", `
-caddis: caddis limit show needs a queue, the name of a limit, and its key if it has keys
+caddis: caddis limit show needs a queue, the name of a limit, which is what programs give to jobs.Limit, and its key if it has keys
 see caddis limit show --help
 `},
 	{"top", 2, "", `
