@@ -2,6 +2,7 @@ package operate
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,6 +26,8 @@ type Filter struct {
 	Group string `json:"group,omitempty"`
 }
 
+var groupID = regexp.MustCompile("^[0-9a-f]{16}$")
+
 // Empty reports whether the filter matches all jobs.
 func (f *Filter) Empty() bool {
 	return f.Kind == "" && len(f.Tags) == 0 && f.Text == "" && f.Group == ""
@@ -37,6 +40,8 @@ func (f *Filter) Check() error {
 		return fmt.Errorf("%w: no job has an empty tag", backend.ErrRejected)
 	case len(f.Text) > maxText:
 		return fmt.Errorf("%w: a text of %d bytes is looked for; at most %d are", backend.ErrRejected, len(f.Text), maxText)
+	case f.Group != "" && !groupID.MatchString(f.Group):
+		return fmt.Errorf("%w: %q is no group of errors; their ids have 16 digits of base 16", backend.ErrRejected, f.Group)
 	case f.Kind == "":
 		return nil
 	}

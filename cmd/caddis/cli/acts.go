@@ -65,7 +65,7 @@ func (r *actRequest) check(a operate.Act, ids []string) error {
 		case len(ids) == 0:
 			return wrongUse("say which jobs: give ids, or --all with --queue and --state")
 		case len(r.state) > 0 || !r.filter.Empty() || r.dryRun:
-			return wrongUse("--state, --kind, --tag, --error and --dry-run go with --all, and not with ids")
+			return wrongUse("--state, --kind, --tag, --error, --group and --dry-run go with --all, and not with ids")
 		}
 		for _, id := range ids {
 			if err := asUsage(backend.CheckID(id)); err != nil {

@@ -77,7 +77,7 @@ func TestWhatWasDoneInPartIsNoted(t *testing.T) {
 func TestEachCommandIsNotedOrOnlyReads(t *testing.T) {
 	t.Parallel()
 	// enqueue and work are what programs do as well.
-	others := []string{"audit", "demand", "doctor", "enqueue", "events", "job show", "job why", "jobs", "limit show", "queue lanes",
+	others := []string{"audit", "demand", "doctor", "enqueue", "errors", "events", "job show", "job why", "jobs", "limit show", "limits", "queue lanes",
 		"queue show", "queues", "schedules", "top", "ui", "work", "workers"}
 	root := newTool(handling()).root()
 	var acting []string

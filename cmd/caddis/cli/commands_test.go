@@ -83,6 +83,10 @@ mail  scheduled-1  report  scheduled  0  TIME ago  due in TIME
 `, `
 there may be more: go on with --cursor mail:waiting:
 `},
+	{"errors", 0, `
+GROUP  QUEUE  KIND  JOBS  FIRST  LAST  ERROR
+e2ebd42be526ee92  mail  welcome  1  TIME ago  TIME ago  no such user at main.go:7 main.go:9
+`, ""},
 	{"job show running-1", 0, `
 id  running-1
 queue  mail
@@ -363,6 +367,16 @@ no lanes
 	{"queue lanes", 2, "", `
 caddis: caddis queue lanes needs the name of a queue
 see caddis queue lanes --help
+`},
+	{"limits", 0, "", `
+no limits
+`},
+	{"errors", 0, "", `
+no errors
+`},
+	{"errors --state waiting", 2, "", `
+caddis: --state=waiting: give dead, or scheduled for jobs that will be tried again
+see caddis errors --help
 `},
 	{"limit show mail api", 3, "", `
 caddis: no job of the queue "mail" has had a limit "api": not found; none of its unfinished jobs has one

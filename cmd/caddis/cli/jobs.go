@@ -25,6 +25,7 @@ func (f *filter) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.Kind, "kind", "", "only jobs of this `kind`")
 	c.Flags().StringArrayVar(&f.Tags, "tag", nil, "only jobs with this `tag`; several: with all of them")
 	c.Flags().StringVar(&f.Text, "error", "", "only jobs whose last error has this `text` in it, in capitals or not")
+	c.Flags().StringVar(&f.Group, "group", "", "only jobs of this `group` of errors, which the command errors lists")
 }
 
 func (f *filter) check() error {

@@ -16,6 +16,42 @@ import (
 	"github.com/caddis-go/caddis/operate"
 )
 
+func (t *tool) limitsCommand() *cobra.Command {
+	var queues queueList
+	c := &cobra.Command{
+		Use:   "limits",
+		Short: "List the limits of jobs that have not finished, those where most jobs are parked first",
+		Long: fmt.Sprintf(`List the limits of jobs that have not finished, those where most jobs are parked first.
+
+A store has no list of them: of each queue the first jobs of each state are looked at, and up to %d
+limits are listed.`, operate.MaxLimits),
+		Args: noArgs,
+		RunE: t.with(func(ctx context.Context, s *session, _ []string) error {
+			counts, err := s.counts(ctx, queues)
+			if err != nil {
+				return err
+			}
+			found, more, err := operate.Limits(ctx, s.client, counts)
+			if err != nil {
+				return err
+			}
+			l := &listing{key: "limits", columns: []string{"queue", "limit", "key", "rule", "#slots taken", "#parked", "next token"}}
+			for _, info := range found {
+				l.add(info, info.Queue, info.Class, info.Key, operate.Rule(info.Rule), strconv.Itoa(info.Held), strconv.Itoa(info.Parked), ago(info.NextToken, info.Now))
+			}
+			if err := t.print(l); err != nil {
+				return err
+			}
+			if more {
+				t.say("there may be others; %s limit show QUEUE NAME KEY shows one", t.name)
+			}
+			return nil
+		}),
+	}
+	c.Flags().Var(&queues, "queue", "only this queue; several: of each; by default all")
+	return c
+}
+
 func (t *tool) limitCommand() *cobra.Command {
 	limit := &cobra.Command{Use: "limit", Short: "Show limits, and change their numbers for the whole fleet"}
 	group(limit)

@@ -120,7 +120,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 130 interrupted (143 by 
 	flags.VarP(&t.output, "output", "o", "table, json, or jsonl: one value per line")
 	complete(root, "output", formats...)
 	root.AddCommand(
-		t.queuesCommand(), t.queueCommand(), t.limitCommand(), t.jobsCommand(), t.jobCommand(), t.enqueueCommand(),
+		t.queuesCommand(), t.queueCommand(), t.limitsCommand(), t.limitCommand(), t.errorsCommand(), t.jobsCommand(), t.jobCommand(), t.enqueueCommand(),
 		t.workersCommand(), t.workerCommand(), t.topCommand(), t.schedulesCommand(), t.scheduleCommand(), t.eventsCommand(), t.auditCommand(), t.doctorCommand(), t.demandCommand(), t.uiCommand(),
 	)
 	if len(t.registry.Kinds()) > 0 {

@@ -39,6 +39,7 @@ var badValues = map[string][]bad{
 	"tag":          {{"", "empty tag"}},
 	"limit":        {{"0", "give a number from 1 to 10000"}, {"10001", "give a number from 1 to 10000"}, {"many", "it is no whole number"}},
 	"scan":         {{"0", "give a number from 1"}, {"1.5", "it is no whole number"}},
+	"group":        {{"mail", "is no group of errors"}},
 	"error":        {{strings.Repeat("x", 201), "at most 200"}},
 	"cursor":       {{"x", "is none; give what the list before this one told"}, {"gone:dead:", "belongs to another queue or state"}},
 	"id":           {{"a\x01", "control character"}, {"", "the job has no id"}},
@@ -149,7 +150,7 @@ func TestWrongUseIsSaidWithWhatWouldBeRight(t *testing.T) {
 	newFleet(t, url)
 	for line, says := range map[string]string{
 		"quueues":                       `there is no command "caddis quueues"; did you mean "queues"?`,
-		"frobnicate":                    `there are audit, completion, demand, doctor, enqueue, events, job, jobs, limit, queue, queues, schedule, schedules, top, ui, worker, workers`,
+		"frobnicate":                    `there are audit, completion, demand, doctor, enqueue, errors, events, job, jobs, limit, limits, queue, queues, schedule, schedules, top, ui, worker, workers`,
 		"queue paus mail":               `there is no command "caddis queue paus"; did you mean "pause"?`,
 		"jobs --sate dead":              "there is no flag --sate for caddis jobs; did you mean --state?",
 		"jobs -x":                       "there is no flag -x for caddis jobs; see caddis jobs --help",
