@@ -43,8 +43,9 @@ const ordersAge = time.Minute
 // resizeDelay is after what time the new size of a worker is published.
 const resizeDelay = 50 * time.Millisecond
 
-// heed takes the orders that are new. Of those that were given before the worker was there
-// it takes what is to last, and leaves out a stop.
+// heed takes the orders that are new. Of those that were there when it read for the first time
+// it takes what is to last, and what names the worker. It leaves out a stop of all others: that
+// was before it was there.
 func (o *control) heed(orders *jobs.Orders, worker string) (todo map[jobs.OrderVerb]jobs.Order) {
 	todo = map[jobs.OrderVerb]jobs.Order{}
 	for _, verb := range []jobs.OrderVerb{jobs.OrderQuiet, jobs.OrderResize, jobs.OrderStop, jobs.OrderStacks, jobs.OrderWatch} {
@@ -53,8 +54,7 @@ func (o *control) heed(orders *jobs.Orders, worker string) (todo map[jobs.OrderV
 			continue
 		}
 		o.heeded[verb] = order.Number
-		lasting := verb == jobs.OrderQuiet || verb == jobs.OrderResize
-		if order.Number == 0 || !o.read && (!lasting || order.Value == 0) {
+		if order.Number == 0 || !o.read && !orders.Names(worker, verb) && (!verb.Lasts() || order.Value == 0) {
 			continue
 		}
 		todo[verb] = order

@@ -205,6 +205,34 @@ func TestAnOrderThatWasNotHeardTakesEffectWithinAMinute(t *testing.T) {
 	})
 }
 
+func TestAStopIsHeededAlsoIfTheWorkerCouldNotAskForOrdersBefore(t *testing.T) {
+	for name, all := range map[string]bool{"by its id": false, "all": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newStore(t)
+				r.faulty.on(down, "memo")
+				r.start(polite)
+				pause(15 * time.Second)
+				listed, err := r.client.Workers(t.Context())
+				require.NoError(t, err)
+				require.Len(t, listed, 1)
+				ids := []string{r.worker.ID()}
+				if all {
+					ids = nil
+				}
+				require.NoError(t, r.client.StopWorkers(t.Context(), ids...))
+				r.faulty.on(nil, "memo")
+				pause(15 * time.Second)
+				require.NotNil(t, r.worker.Report(), "it has stopped")
+
+				r.start(polite)
+				pause(time.Minute)
+				require.Equal(t, actors.StateRunning, r.worker.Status().State, "a stop of before does not stop a new one")
+			})
+		})
+	}
+}
+
 func TestACancelThatWasNotHeardTakesEffectAtTheNextRenewal(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newStore(t)

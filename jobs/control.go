@@ -29,6 +29,9 @@ const (
 	OrderWatch OrderVerb = "watch"
 )
 
+// Lasts reports whether what all were told counts for workers that start later, too.
+func (v OrderVerb) Lasts() bool { return v == OrderQuiet || v == OrderResize }
+
 // Order is what was last said with one verb.
 type Order struct {
 	// Number is from 1 on, a higher one for each order; 0 if there is none.
@@ -54,8 +57,19 @@ func (o *Orders) For(worker string, verb OrderVerb) Order {
 	return own
 }
 
-// give adds an order to all workers, or to some of those that are present. What it
-// overrules is dropped, and so is what was said to workers that have gone.
+// Names reports whether a worker was told by its id, which nobody knew before it was there.
+func (o *Orders) Names(worker string, verb OrderVerb) bool {
+	own := o.Workers[worker][verb]
+	return own.Number > 0 && own == o.For(worker, verb)
+}
+
+// maxNamed is how many of all workers are told by their ids: there is room for so many.
+const maxNamed = 300
+
+// give adds an order to all workers, or to some of those that are present, who stand in the
+// order in which they started. What it overrules is dropped, and so is what was said to
+// workers that have gone. An order that does not last is given to all by their ids too: who
+// reads it first when it is already there learns by that that it is meant.
 func (o Orders) give(verb OrderVerb, value int64, present, ids []string) Orders {
 	o.Last++
 	order := Order{o.Last, value}
@@ -73,6 +87,9 @@ func (o Orders) give(verb OrderVerb, value int64, present, ids []string) Orders 
 	})
 	if len(ids) == 0 {
 		o.Fleet[verb] = order
+		if !verb.Lasts() {
+			ids = present[max(0, len(present)-maxNamed):]
+		}
 	}
 	for _, id := range ids {
 		if o.Workers[id] == nil {
@@ -239,6 +256,7 @@ func (c *Client) order(ctx context.Context, verb OrderVerb, value int64, ids []s
 	if err != nil {
 		return fail(err)
 	}
+	slices.SortStableFunc(workers, func(a, b backend.WorkerInfo) int { return a.StartedAt.Compare(b.StartedAt) })
 	var present []string
 	for i := range workers {
 		present = append(present, workers[i].ID)
