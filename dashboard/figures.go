@@ -125,8 +125,8 @@ func (d *Dashboard) figurePage(q *request) error {
 	if err != nil {
 		return err
 	}
-	names := namesOf(queues)
-	body.Left = max(0, len(names)-operate.MaxFigureQueues)
+	names := operate.Busiest(queues)
+	body.Left = len(queues) - len(names)
 	series, err := d.figures.of(q.Context(), names, body.Kind, body.Span, look.At)
 	if err != nil {
 		return err
@@ -143,13 +143,6 @@ func (d *Dashboard) figurePage(q *request) error {
 		every = 60
 	}
 	return d.render(q, http.StatusOK, view{Name: "figures", Title: "Figures", Nav: "figures", Now: look.At, Every: every, Body: body})
-}
-
-func namesOf(queues []backend.QueueInfo) (names []string) {
-	for i := range queues {
-		names = append(names, queues[i].Name)
-	}
-	return names
 }
 
 func charts(series *backend.Series) []chart {
@@ -171,7 +164,7 @@ type lastHour struct {
 }
 
 func (d *Dashboard) lastHour(ctx context.Context, look *operate.Look, queues []backend.QueueInfo) (h lastHour, err error) {
-	series, err := d.figures.of(ctx, namesOf(queues), "", spans[0], look.At)
+	series, err := d.figures.of(ctx, operate.Busiest(queues), "", spans[0], look.At)
 	if err != nil {
 		return h, err
 	}

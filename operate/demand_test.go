@@ -2,6 +2,7 @@ package operate_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
+	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/operate"
 )
 
@@ -72,6 +74,79 @@ func TestLongJobsAreCountedByHowManyRun(t *testing.T) {
 		d, err := operate.DemandFor(t.Context(), f.client, operate.Need{})
 		require.NoError(t, err)
 		require.Equal(t, 9, d.Executors, "3 run and 6 wait; the hour that ended in the last minutes is not 12 of them")
+	})
+}
+
+func TestWithNoWorkersWhatOnlyAWorkerCanFindOutNeedsOneExecutor(t *testing.T) {
+	onStores(t, func(t *testing.T, f *fleet) {
+		demand := func() operate.Demand {
+			t.Helper()
+			d, err := operate.DemandFor(t.Context(), f.client, operate.Need{})
+			require.NoError(t, err)
+			return d
+		}
+		_, err := f.client.Enqueue(t.Context(), Welcome{}, jobs.Queue("later"), jobs.ID("a"), jobs.In(time.Second))
+		require.NoError(t, err)
+		require.Zero(t, demand().Executors)
+		require.Eventually(t, func() bool { return demand().Executors == 1 }, time.Minute, 100*time.Millisecond, "a job is due")
+		_, err = f.client.Delete(t.Context(), "later", "a")
+		require.NoError(t, err)
+		require.Zero(t, demand())
+
+		f.enqueue("kinds", "a")
+		reply, err := f.store.Lease(t.Context(), backend.LeaseRequest{Worker: "w", Token: "w.1", Queues: []string{"kinds"}, Max: 1, Duration: time.Hour})
+		require.NoError(t, err)
+		_, err = f.store.Settle(t.Context(), backend.SettleRequest{Worker: "w", Call: 1, Settlements: []backend.Settlement{
+			{Queue: "kinds", ID: "a", Token: reply.Leases[0].Token, Outcome: backend.OutcomeBlocked, Key: jobs.BlockKey("welcome")},
+		}})
+		require.NoError(t, err)
+		require.Equal(t, operate.Demand{Executors: 1, Workers: 1, Blocked: 1}, demand(), "a program may know its kind by now")
+		require.NoError(t, f.client.PauseQueue(t.Context(), "kinds"))
+		require.Zero(t, demand())
+		_, err = f.client.Delete(t.Context(), "kinds", "a")
+		require.NoError(t, err)
+
+		_, err = f.client.PutSchedule(t.Context(), "nightly", jobs.Every(time.Second), Welcome{}, jobs.Queue("ticks"))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return demand().Executors == 1 }, time.Minute, 100*time.Millisecond, "a schedule is overdue")
+		require.Equal(t, "ticks/nightly", demand().Overdue)
+		_, err = f.client.PauseSchedule(t.Context(), "ticks", "nightly")
+		require.NoError(t, err)
+		require.Zero(t, demand())
+	})
+}
+
+func TestTheDemandOfManyQueuesIsThatOfThoseWithTheMostWork(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "memory:")
+	for i := range operate.MaxFigureQueues + 10 {
+		f.enqueue(fmt.Sprintf("a%02d", i), "idle")
+		_, err := f.client.Delete(t.Context(), fmt.Sprintf("a%02d", i), "idle")
+		require.NoError(t, err)
+	}
+	f.enqueue("z", "1", "2")
+	f.record("z", time.Now().Add(-2*time.Minute), backend.Figures{Completed: 300, Running: times(300, 2*time.Second)})
+	d, err := operate.DemandFor(t.Context(), f.client, operate.Need{})
+	require.NoError(t, err)
+	require.InDelta(t, 2, d.Busy, 0.001)
+}
+
+func TestInTheFirstMinutesOfWorkersWhatIsBusyIsTheAverageSinceTheirStart(t *testing.T) {
+	onStores(t, func(t *testing.T, f *fleet) {
+		f.enqueue("mail", "a")
+		minute := time.Now().Truncate(time.Minute)
+		_, err := f.store.Announce(t.Context(), backend.WorkerInfo{ID: "w", Queues: []string{"mail"}, Concurrency: 10, StartedAt: minute.Add(-2 * time.Minute)}, time.Hour)
+		require.NoError(t, err)
+		f.record("mail", minute.Add(-2*time.Minute), backend.Figures{Completed: 300, Running: times(300, 2*time.Second)})
+		f.record("mail", minute.Add(-time.Minute), backend.Figures{Completed: 300, Running: times(300, 2*time.Second)})
+		busy := func() float64 {
+			d, err := operate.DemandFor(t.Context(), f.client, operate.Need{})
+			require.NoError(t, err)
+			return d.Busy
+		}
+		require.Contains(t, []float64{10, 1200. / 180}, busy(), "a minute may have passed")
+		f.record("mail", minute.Add(-3*time.Minute), backend.Figures{Completed: 300, Running: times(300, 2*time.Second)})
+		require.InDelta(t, 6, busy(), 0.001, "others ran before")
 	})
 }
 

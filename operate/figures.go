@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -12,6 +13,25 @@ import (
 
 // MaxFigureQueues is of how many queues Figures sums up what happened.
 const MaxFigureQueues = 50
+
+// Busiest names those of some queues whose figures count where there are more than
+// MaxFigureQueues: in which most jobs run and wait. They stay in their order.
+func Busiest(queues []backend.QueueInfo) (names []string) {
+	load := func(q backend.QueueInfo) int64 {
+		return q.Counts[backend.StateRunning] + q.Counts[backend.StateWaiting]
+	}
+	order := make([]int, len(queues))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(load(queues[b]), load(queues[a])) })
+	order = order[:min(len(order), MaxFigureQueues)]
+	slices.Sort(order)
+	for _, i := range order {
+		names = append(names, queues[i].Name)
+	}
+	return names
+}
 
 // Figures sums up what happened to the jobs of some queues, MaxFigureQueues of them at most,
 // as the query says, whose own Queue is not looked at: one read for each queue. Queues that

@@ -253,6 +253,17 @@ var inspectTests = []test{
 		require.Equal(k, []string{"ant", "mouse", "zebra"}, names)
 		require.EqualValues(k, 1, queues[2].Counts[backend.StateWaiting])
 	}},
+	{"jobs that are due count as waiting although no worker is there", func(k *kit) {
+		k.enqueue(job("later", delay(long)), job("due", delay(20*time.Millisecond)), job("due2", delay(20*time.Millisecond)))
+		k.eventually("two are due", func() bool { return k.info().Counts[backend.StateWaiting] == 2 })
+		k.requireCounts(map[backend.State]int64{backend.StateScheduled: 1, backend.StateWaiting: 2})
+		require.True(k, k.info().OldestWaiting.Equal(k.get("due").EnqueuedAt))
+		infos, err := k.Queues(k.ctx)
+		require.NoError(k, err)
+		require.Equal(k, k.info().Counts, infos[0].Counts)
+		require.Len(k, k.worker("w").lease(100), 2)
+		k.requireCounts(map[backend.State]int64{backend.StateScheduled: 1, backend.StateRunning: 2})
+	}},
 	{"OldestWaiting is when the oldest head was enqueued", func(k *kit) {
 		// lesson: a wait-time chart must not go quiet exactly when a queue is
 		// stuck.

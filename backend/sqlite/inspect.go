@@ -81,7 +81,11 @@ func (b *Backend) queues(x executor, which string, args ...any) ([]backend.Queue
 		return nil
 	})
 	for i := 0; i < len(infos) && err == nil; i++ {
-		if infos[i].Counts[backend.StateWaiting] == 0 {
+		var head int64
+		if head, err = countDue(x, ids[i], now, infos[i].Counts); err != nil {
+			break
+		}
+		if infos[i].OldestWaiting = instant(head); head != 0 || infos[i].Counts[backend.StateWaiting] == 0 {
 			continue
 		}
 		// The heads of the priorities.
@@ -97,4 +101,22 @@ func (b *Backend) queues(x executor, which string, args ...any) ([]backend.Queue
 		infos[i].OldestWaiting = instant(oldest.Int64)
 	}
 	return infos, err
+}
+
+// countDue counts jobs among those that wait which are due and which no call has moved yet,
+// tidyBound at most. If no other waits, it answers when the first of them was enqueued.
+func countDue(x executor, queue, now int64, counts map[backend.State]int64) (head int64, err error) {
+	if counts[backend.StateScheduled] == 0 {
+		return 0, nil
+	}
+	const due = ` FROM caddis_job WHERE queue = ?1 AND state = 0 AND at <= ?2 ORDER BY at, rank LIMIT `
+	var n int64
+	var first sql.NullInt64
+	_, err = one(x, `SELECT (SELECT count(*) FROM (SELECT 1`+due+`?3)), (SELECT enqueued`+due+`1)`, []any{queue, now, tidyBound}, &n, &first)
+	if counts[backend.StateWaiting] == 0 {
+		head = first.Int64
+	}
+	counts[backend.StateScheduled] -= n
+	counts[backend.StateWaiting] += n
+	return head, err
 }

@@ -105,6 +105,37 @@ func TestTheAlertsFireWhenTheyShouldAndNotBefore(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 }
 
+func TestTheDemandInPromQLIsANumberAlsoIfNothingRan(t *testing.T) {
+	t.Parallel()
+	promtool := tool(t, "promtool")
+	text, err := os.ReadFile(docs + "metrics.md")
+	require.NoError(t, err)
+	_, after, found := strings.Cut(string(text), "```\n(sum(rate(")
+	require.True(t, found)
+	expression, _, _ := strings.Cut("(sum(rate("+after, "```")
+	story := "rule_files: []\ntests:\n"
+	for _, c := range []struct{ series, want string }{
+		{"", "0"},
+		{`caddis_queue_jobs{queue="mail",state="waiting"} 0x10; caddis_queue_jobs{queue="mail",state="blocked"} 0x10`, "0"},
+		{`caddis_queue_jobs{queue="mail",state="waiting"} 7x10; caddis_queue_jobs{queue="mail",state="blocked"} 0x10`, "1"},
+		{`caddis_queue_jobs{queue="mail",state="waiting"} 0x10; caddis_queue_jobs{queue="mail",state="blocked"} 2x10`, "1"},
+		{`caddis_queue_jobs{queue="mail",state="waiting"} 7x10; caddis_run_seconds_sum{queue="mail"} 5x10; caddis_run_seconds_count{queue="mail"} 5x10`, "1"},
+		{`caddis_queue_jobs{queue="mail",state="waiting"} 30x10; caddis_run_seconds_sum{queue="mail"} 0+120x10; caddis_run_seconds_count{queue="mail"} 0+60x10`, "3"},
+	} {
+		story += "  - interval: 1m\n    input_series:\n"
+		for line := range strings.SplitSeq(c.series, "; ") {
+			if series, values, ok := strings.Cut(line, " "); ok {
+				story += fmt.Sprintf("      - series: '%s'\n        values: '%s'\n", series, values)
+			}
+		}
+		story += fmt.Sprintf("    promql_expr_test:\n      - expr: %q\n        eval_time: 10m\n        exp_samples: [{labels: '{}', value: %s}]\n", expression, c.want)
+	}
+	file := filepath.Join(t.TempDir(), "story.yml")
+	require.NoError(t, os.WriteFile(file, []byte(story), 0o600))
+	out, err := exec.CommandContext(t.Context(), promtool, "test", "rules", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
 // watcher is a Prometheus that scrapes a worker.
 type watcher struct{ address string }
 

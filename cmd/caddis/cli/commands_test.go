@@ -332,10 +332,11 @@ executors  1
 workers  2
 waiting  6
 running  1
+blocked  1
 busy  1.0 executors
 `, ""},
 	{"demand -o jsonl", 0, `
-{"executors":1,"workers":1,"waiting":6,"running":1,"busy":1,"took":0}
+{"executors":1,"workers":1,"waiting":6,"running":1,"blocked":1,"busy":1,"took":0}
 `, ""},
 	{"demand --queue mial", 3, "", `
 caddis: there is no queue "mial": not found; did you mean "mail"?

@@ -19,11 +19,15 @@ func (t *tool) demandCommand() *cobra.Command {
 		Use:   "demand",
 		Short: "Say how many executors and workers the jobs need",
 		Long: `Say how many executors and workers the jobs need, for an autoscaler or a plan: what was busy in
-the last minutes, and what drains the backlog in time. docs/metrics.md has the formula.`,
+the last minutes, and what drains the backlog in time; at least one executor if a job is blocked
+or a schedule is overdue. docs/metrics.md has the formula.`,
 		Example: strings.ReplaceAll(`  {} demand --queue mail --drain-within 30s
   {} demand --per-worker 20 --min 2 -o jsonl`, "{}", t.name),
 		Args: noArgs,
 		RunE: t.with(func(ctx context.Context, s *session, _ []string) error {
+			if need.DrainWithin == 0 {
+				return wrongUse("--drain-within: give more than 0")
+			}
 			need.Queues = queues
 			for _, name := range queues {
 				if _, err := s.queue(ctx, name); err != nil {
@@ -41,6 +45,7 @@ the last minutes, and what drains the backlog in time. docs/metrics.md has the f
 			return t.printFields([]field{
 				{"executors", strconv.Itoa(d.Executors)}, {"workers", strconv.Itoa(d.Workers)},
 				{"waiting", strconv.FormatInt(d.Waiting, 10)}, {"running", strconv.FormatInt(d.Running, 10)},
+				{"blocked", strconv.FormatInt(d.Blocked, 10)}, {"overdue schedule", d.Overdue},
 				{"busy", fmt.Sprintf("%.1f executors", d.Busy)}, {"a job takes", took},
 			}, d)
 		}),

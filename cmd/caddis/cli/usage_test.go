@@ -49,7 +49,7 @@ var badValues = map[string][]bad{
 	"before":       {{"-1", "give the number of an act"}, {"x", "it is no whole number"}},
 	"http":         {{"8080", "it is no address; give one such as :8080"}},
 	"pprof":        {{"6060", "it is no address; give one such as 127.0.0.1:6060"}, {":6060", "give an address of this machine alone"}},
-	"drain-within": {{"-1s", "DrainWithin is -1s; give a positive time"}, {"soon", "it is no duration"}},
+	"drain-within": {{"-1s", "DrainWithin is -1s; give a positive time"}, {"0s", "give more than 0"}, {"soon", "it is no duration"}},
 	"per-worker":   {{"-1", "PerWorker is -1; give a number from 1"}, {"few", "it is no whole number"}},
 	"min":          {{"-1", "from -1 to 0 workers"}, {"few", "it is no whole number"}},
 	"max":          {{"-1", "from 0 to -1 workers"}, {"few", "it is no whole number"}},
