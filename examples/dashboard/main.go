@@ -49,7 +49,10 @@ func run(ctx context.Context, args []string) error {
 	url := flags.String("store", "memory:", "the `URL` of the store")
 	grace := flags.Duration("grace", 20*time.Second, "how long a stop may take")
 	linger := flags.Duration("linger", 2*time.Second, "for how long pages are served after the worker's end, so that who watches its stop sees the report")
-	if err := flags.Parse(args); err != nil {
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
 		return err
 	}
 	store, err := backend.Open(*url)

@@ -40,3 +40,8 @@ func TestTheJobsOfTheShopAreSeenBesideItsPages(t *testing.T) {
 	stop()
 	require.NoError(t, <-ended)
 }
+
+func TestWhoAsksForHelpGetsNoError(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, run(t.Context(), []string{"-h"}))
+}

@@ -54,7 +54,10 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	flags := flag.NewFlagSet("onebinary "+args[0], flag.ContinueOnError)
 	file := flags.String("file", "shop.db", "the `file` of orders and jobs")
 	listen := flags.String("listen", "localhost:8080", "where the server answers")
-	if err := flags.Parse(args[1:]); err != nil {
+	switch err := flags.Parse(args[1:]); {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err != nil:
 		return err
 	}
 	db, err := openShop(ctx, *file)

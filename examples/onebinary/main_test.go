@@ -114,3 +114,8 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 	require.ErrorContains(t, run(t.Context(), nil, &out), "say what to be")
 	require.ErrorContains(t, run(t.Context(), []string{"web", "-file", filepath.Join(t.TempDir(), "nowhere", "shop.db")}, &out), "unable to open")
 }
+
+func TestWhoAsksForHelpGetsNoError(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, run(t.Context(), []string{"web", "-h"}, io.Discard))
+}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
@@ -111,6 +112,8 @@ type account struct {
 	scan        *Scanned
 	scanFailure string
 	scannedBy   string
+	// at is when it was known.
+	at time.Time
 }
 
 // complete reports whether there is nothing left to do.

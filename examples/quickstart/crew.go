@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"time"
 
+	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/jobs"
 )
 
@@ -89,14 +91,21 @@ const (
 )
 
 // queues are those of one folder. The Scan has its own: completed jobs are kept by
-// count, and it must not be crowded out by the files. No worker takes jobs from
-// that of the results.
+// count, and it must not be crowded out by the files. That of the results is closed
+// by a gate: its jobs are read.
 type queues struct{ scan, files, results string }
 
 func queuesOf(root string) queues {
 	sum := sha256.Sum256([]byte(root))
 	name := "quickstart-" + hex.EncodeToString(sum[:8])
 	return queues{scan: name + "-scan", files: name, results: name + "-results"}
+}
+
+// shelf keeps the results from being run, and tells those who look why.
+func shelf(q queues) actors.Gate {
+	return actors.Gate{Name: "shelf", Queues: []string{q.results}, Check: func(context.Context) error {
+		return errors.New("these jobs are results; they are read, not run")
+	}}
 }
 
 // hashID is the same for a file at each start, so that it is enqueued once.

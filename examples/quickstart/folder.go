@@ -59,7 +59,7 @@ func digestFolder(ctx context.Context, o *options, screen *screen, tell func(*su
 	defer context.AfterFunc(ctx, func() { system.Stop() })()
 	watching, endWatch := context.WithCancel(context.Background())
 	watched := make(chan *account)
-	go func() { watched <- watch(watching, system, c, screen) }()
+	go func() { watched <- watch(watching, system, c, screen, board) }()
 	report, runErr := system.Run(context.Background())
 	endWatch()
 	known := <-watched
@@ -71,9 +71,6 @@ func digestFolder(ctx context.Context, o *options, screen *screen, tell func(*su
 		runErr = nil // ctx ended before the start
 	}
 
-	if known != nil {
-		board.await(ctx)
-	}
 	left, cancel := context.WithTimeout(context.Background(), max(reportTime(o.grace), o.grace-report.StopTook))
 	defer cancel()
 	if known == nil {
@@ -83,8 +80,9 @@ func digestFolder(ctx context.Context, o *options, screen *screen, tell func(*su
 		if known, err = collect(left, client, c); err != nil {
 			screen.logger().Warn("what earlier starts have done could not be read", "error", err)
 		}
+		known.at = time.Now()
 	}
-	s := summarize(known, report, time.Since(began))
+	s := summarize(known, report, known.at.Sub(began))
 	if !known.complete() {
 		return errors.Join(runErr, known.scanError(), tell(s))
 	}
@@ -146,13 +144,16 @@ func (c *crew) recall(ctx context.Context, client *jobs.Client) error {
 
 // watch shows how far the work is. When nothing is left it collects what there is
 // to know, while this process is still listed among the workers (see awaitOthers),
-// stops the System and returns the account. It returns nil if ctx ends before.
-func watch(ctx context.Context, system *caddis.System, c *crew, screen *screen) *account {
+// stops the System, if nobody looks on any more, and returns the account. It returns nil
+// if ctx ends before.
+func watch(ctx context.Context, system *caddis.System, c *crew, screen *screen, board *ui) *account {
 	client := system.Client()
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		state, err := look(ctx, client, c.queues)
 		if err == nil && state.drained() {
 			if known, err := collect(ctx, client, c); err == nil {
+				known.at = time.Now()
+				board.await(ctx)
 				system.Stop()
 				return known
 			}

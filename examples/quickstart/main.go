@@ -185,7 +185,8 @@ func newSystem(o *options, c *crew, screen *screen) (*caddis.System, error) {
 	return caddis.New(caddis.Config{
 		Backend:     o.store,
 		Registry:    c.registry(),
-		Queues:      []string{c.queues.scan, c.queues.files},
+		Queues:      []string{c.queues.scan, c.queues.files, c.queues.results},
+		Gates:       []actors.Gate{shelf(c.queues)},
 		Concurrency: o.concurrency,
 		Lease:       o.lease,
 		Grace:       o.grace - reportTime(o.grace),

@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -400,4 +402,56 @@ func TestNumbersAreReadable(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", -1000: "-1,000", 1234567: "1,234,567", -12: "-12"} {
 		require.Equal(t, want, thousands(n))
 	}
+}
+
+// shown is what is written on a screen while others read it.
+type shown struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *shown) Write(text []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(text)
+}
+
+func (s *shown) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+func TestTheDashboardIsThereUntilASignalAndWarnsOfNothing(t *testing.T) {
+	t.Parallel()
+	dir, files, _, want := tree(t, 2*partSize)
+	began := time.Now()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var stdout bytes.Buffer
+	stderr, ended := &shown{}, make(chan int, 1)
+	go func() {
+		args := []string{"-json", "-dir", dir, "-ui", "127.0.0.1:0", "-backend", "sqlite:" + filepath.Join(t.TempDir(), "jobs.db")}
+		ended <- run(ctx, args, &stdout, newScreen(stderr))
+	}()
+	require.Eventually(t, func() bool { return strings.Contains(stderr.String(), "all files are processed") }, time.Minute, 10*time.Millisecond)
+	_, rest, _ := strings.Cut(stderr.String(), "the dashboard is at ")
+	url, _, _ := strings.Cut(rest, "\n")
+	require.Contains(t, stderr.String(), "all files are processed; the dashboard is at "+url+" until Ctrl-C")
+	idle := time.Now()
+	answer, err := http.Get(url)
+	require.NoError(t, err)
+	page, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.Contains(t, string(page), "-results")
+	require.NotContains(t, string(page), "no worker takes from it")
+	time.Sleep(2 * time.Second)
+	stop()
+	require.Zero(t, <-ended, stderr.String())
+	var s summary
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &s))
+	require.Equal(t, want, s.Digest)
+	require.Equal(t, files, s.Completed)
+	require.Less(t, time.Duration(s.ElapsedMS)*time.Millisecond, idle.Sub(began)+time.Second, "the wait does not count")
 }

@@ -59,6 +59,9 @@ func (s *screen) show(line string) {
 	s.line = true
 }
 
+// say writes a line that stays.
+func (s *screen) say(line string) { fmt.Fprintln(s, line) }
+
 func (s *screen) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 type ui struct {
 	server *http.Server
 	screen *screen
+	url    string
 }
 
 // serveUI begins; of an empty address it is nil, which does nothing.
@@ -30,23 +31,23 @@ func serveUI(address string, client *jobs.Client, screen *screen) (*ui, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &ui{&http.Server{Handler: board, ReadHeaderTimeout: 5 * time.Second}, screen}
+	u := &ui{&http.Server{Handler: board, ReadHeaderTimeout: 5 * time.Second}, screen, "http://" + listener.Addr().String()}
 	u.server.RegisterOnShutdown(board.Close)
 	go func() {
 		if err := u.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			screen.logger().Warn("the dashboard is not served any more", "error", err)
 		}
 	}()
-	screen.logger().Info("the dashboard is at http://" + listener.Addr().String())
+	screen.say("the dashboard is at " + u.url)
 	return u, nil
 }
 
-// await keeps the jobs in the store, so that they can be looked at, until ctx ends.
+// await keeps worker and jobs, so that they can be looked at, until ctx ends.
 func (u *ui) await(ctx context.Context) {
 	if u == nil || ctx.Err() != nil {
 		return
 	}
-	u.screen.logger().Info("all is done; Ctrl-C removes the jobs and ends")
+	u.screen.say("all files are processed; the dashboard is at " + u.url + " until Ctrl-C, which removes the jobs")
 	<-ctx.Done()
 }
 
