@@ -178,7 +178,7 @@ func (s *session) locate(ctx context.Context, queue string, ids []string, missin
 }
 
 // summary makes one error of those of an act on several jobs. It is one of jobs that are
-// not there only if all are.
+// not there only if all are, and one of wrong use only if nothing was done.
 func summary(failures []error, total int, a operate.Act) error {
 	if len(failures) == 0 {
 		return nil
@@ -192,6 +192,10 @@ func summary(failures []error, total int, a operate.Act) error {
 	}
 	if total == 1 {
 		return first
+	}
+	var usage *usageError
+	if errors.As(first, &usage) && len(failures) < total {
+		first = usage.err
 	}
 	return fmt.Errorf("%d of %d jobs were not %s: %w", len(failures), total, a.Done(), first)
 }

@@ -52,6 +52,27 @@ func TestActsOfTheCommandLineAreInTheAuditLog(t *testing.T) {
 	})
 }
 
+func TestWhatWasDoneInPartIsNoted(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		client, err := jobs.NewClient(openStore(t, url), jobs.ClientConfig{})
+		require.NoError(t, err)
+		for _, at := range []string{"mail a", "mail b", "other b", "mail c", "other c"} {
+			queue, id, _ := strings.Cut(at, " ")
+			_, err := client.Enqueue(t.Context(), Welcome{}, jobs.Queue(queue), jobs.ID(id))
+			require.NoError(t, err)
+		}
+		a := on(t, url, "job", "delete", "a", "b")
+		require.Equal(t, exitFailed, a.code)
+		require.Contains(t, a.err, `1 of 2 jobs were not deleted: there is a job "b" in several queues: mail, other; say which by --queue`)
+		require.Equal(t, exitUsage, on(t, url, "job", "delete", "b", "c").code, "nothing was done")
+		entries, _, err := operate.Audit(t.Context(), client, operate.AuditQuery{})
+		require.NoError(t, err)
+		require.Len(t, entries, 1)
+		require.Equal(t, "a b", entries[0].On)
+		require.Contains(t, entries[0].Outcome, "1 of 2 jobs were not deleted")
+	})
+}
+
 func TestEachCommandIsNotedOrOnlyReads(t *testing.T) {
 	t.Parallel()
 	// enqueue and work are what programs do as well.
