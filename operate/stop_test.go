@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddis-go/caddis"
+	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/operate"
@@ -54,7 +55,7 @@ func TestWhoStopsWorkersLearnsHowEachEnded(t *testing.T) {
 		// One alone, which ends at once, and is not told of the other.
 		how := map[string]operate.Stopped{}
 		keep := func(s operate.Stopped) { how[s.ID] = s }
-		left, err := operate.StopWorkers(t.Context(), f.client, []string{idle.Status().Worker}, keep)
+		left, err := operate.StopWorkers(t.Context(), f.client, []string{idle.Status().Worker}, keep, nil)
 		require.NoError(t, err)
 		require.Empty(t, left)
 		require.Len(t, how, 1)
@@ -64,25 +65,29 @@ func TestWhoStopsWorkersLearnsHowEachEnded(t *testing.T) {
 
 		// The busy one has not ended when the patience does.
 		gone := errors.New("no patience")
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, gone)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, gone)
 		defer cancel()
-		left, err = operate.StopWorkers(ctx, f.client, nil, keep)
+		var seen operate.Stopping
+		left, err = operate.StopWorkers(ctx, f.client, nil, keep, func(all []operate.Stopping) { seen = all[0] })
 		require.ErrorIs(t, err, gone)
 		require.Len(t, left, 1)
 		require.Equal(t, busy.Status().Worker, left[0].ID)
+		require.Equal(t, "draining", left[0].State, "as it was seen last")
+		require.Equal(t, "draining", seen.State)
+		require.WithinDuration(t, time.Now().Add(actors.DefaultGrace), seen.EndsBy, 10*time.Second)
 
 		// One that is killed is told from those that have stopped.
 		_, err = f.store.Announce(t.Context(), backend.WorkerInfo{ID: "killed", StartedAt: time.Now()}, 2*time.Second)
 		require.NoError(t, err)
 		time.AfterFunc(100*time.Millisecond, func() { close(end) })
-		left, err = operate.StopWorkers(t.Context(), f.client, nil, keep)
+		left, err = operate.StopWorkers(t.Context(), f.client, nil, keep, nil)
 		require.NoError(t, err)
 		require.Empty(t, left)
 		require.Equal(t, "1 leased, 1 completed", how[busy.Status().Worker].Account())
 		require.Equal(t, operate.StateVanished, how["killed"].State)
 		require.Equal(t, "no report", how["killed"].Account())
 
-		_, err = operate.StopWorkers(t.Context(), f.client, []string{"nobody"}, keep)
+		_, err = operate.StopWorkers(t.Context(), f.client, []string{"nobody"}, keep, nil)
 		require.ErrorIs(t, err, backend.ErrNotFound)
 	})
 }

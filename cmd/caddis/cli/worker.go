@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/caddis-go/caddis/actors"
@@ -74,7 +77,7 @@ the workers that are there. It returns when the order is in the store, or with -
 all of them have stopped, and tells what became of their jobs. One that is not there any
 more and has left no report has vanished: it was killed, or cut off.
 
-With --wait it ends by 1 if one has vanished or crashed, or has not stopped in time; it
+With --wait it says how far they are, and ends by 1 if one has vanished or crashed, or has not stopped in time; it
 goes on stopping then.`,
 		Example: fmt.Sprintf("  %s worker stop --all --wait --wait-timeout 2m", t.name),
 		RunE: t.with(func(ctx context.Context, s *session, ids []string) error {
@@ -105,6 +108,7 @@ func (t *tool) stopWorkers(ctx context.Context, s *session, ids []string, all bo
 	}
 	l := &listing{key: "workers", columns: []string{"id", "host", "#pid", "state", "took", "jobs"}}
 	bad := 0
+	progress := t.stopProgress()
 	left, err := operate.StopWorkers(ctx, s.client, ids, func(w operate.Stopped) {
 		took := ""
 		if w.Report != nil {
@@ -114,7 +118,7 @@ func (t *tool) stopWorkers(ctx context.Context, s *session, ids []string, all bo
 			bad++
 		}
 		l.add(w, w.ID, w.Host, fmt.Sprint(w.PID), w.State, took, w.Account())
-	})
+	}, progress)
 	if err != nil && len(left) == 0 {
 		return s.noWorker(ctx, ids, err)
 	}
@@ -125,6 +129,43 @@ func (t *tool) stopWorkers(ctx context.Context, s *session, ids []string, all bo
 		err = errors.Join(err, fmt.Errorf("%d of %d workers have not stopped in good order", bad, len(l.rows)))
 	}
 	return errors.Join(t.print(l), err)
+}
+
+// progressEvery is how often a terminal is told how long a stop may still take.
+const progressEvery = 10 * time.Second
+
+// stopProgress says how far a stop is: at each change of phase, and on a terminal now and then.
+func (t *tool) stopProgress() func([]operate.Stopping) {
+	var said string
+	var at time.Time
+	return func(left []operate.Stopping) {
+		phases, last := map[string]int{}, time.Time{}
+		for _, w := range left {
+			phases[w.State]++
+			if w.EndsBy.After(last) {
+				last = w.EndsBy
+			}
+		}
+		var parts []string
+		for _, state := range slices.Sorted(maps.Keys(phases)) {
+			parts = append(parts, fmt.Sprintf("%d %s", phases[state], state))
+		}
+		phase := strings.Join(parts, ", ")
+		if phase == said && !(t.onTerminal() && time.Since(at) >= progressEvery) {
+			return
+		}
+		said, at = phase, time.Now()
+		if !last.IsZero() {
+			phase += fmt.Sprintf("; all is over in %v at the latest", max(0, time.Until(last)).Round(time.Second))
+		}
+		t.say("waiting for workers: %s", phase)
+	}
+}
+
+// onTerminal reports whether the standard error is one.
+func (t *tool) onTerminal() bool {
+	file, ok := t.stderr.(*os.File)
+	return ok && isatty.IsTerminal(file.Fd())
 }
 
 func (t *tool) resizeCommand() *cobra.Command {

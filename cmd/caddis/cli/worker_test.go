@@ -92,10 +92,11 @@ func TestWhoWaitsForAStopIsToldHowEachWorkerEnded(t *testing.T) {
 			return err == nil && len(listed) == 1
 		}, time.Minute, 10*time.Millisecond)
 
-		a := on(t, url, "worker", "stop", "--all", "--wait", "--wait-timeout", "300ms")
+		a := on(t, url, "worker", "stop", "--all", "--wait", "--wait-timeout", "2s")
 		require.Equal(t, exitFailed, a.code)
-		require.Contains(t, a.out, "not stopped yet")
-		require.Contains(t, a.err, "1 workers have not stopped: 300ms have passed")
+		require.Regexp(t, `draining +not stopped yet`, a.out)
+		require.Contains(t, a.err, "waiting for workers: 1 draining; all is over in 2")
+		require.Contains(t, a.err, "1 workers have not stopped: 2s have passed")
 
 		time.AfterFunc(300*time.Millisecond, func() { close(end) })
 		a = on(t, url, "worker", "stop", system.Status().Worker, "--wait")
