@@ -192,10 +192,10 @@ func (r *LimitRule) Check() error {
 
 // CheckClass says what is wrong with the name of a class.
 func CheckClass(name string) error {
-	if err := checkName("class of a limit", name); err != nil {
+	if err := checkName("limit", name); err != nil {
 		return err
 	}
-	return checkLetters("class", name, "_-.")
+	return checkLetters("limit", name, "_-.")
 }
 
 func checkLimitKey(key string) error { return checkReadable("limit", key) }

@@ -63,6 +63,13 @@ func Open(rawURL string) (Backend, error) {
 	return b, nil
 }
 
+// Schemes are those that Open knows in this program.
+func Schemes() []string {
+	openersMu.RLock()
+	defer openersMu.RUnlock()
+	return slices.Sorted(maps.Keys(openers))
+}
+
 // packages says which package makes a scheme known.
 var packages = map[string]string{
 	"memory": "memory", "sqlite": "sqlite",

@@ -99,6 +99,8 @@ func TestExplainTellsADelayAndWhatFailedBefore(t *testing.T) {
 		r := s.explain(CauseDelayed)
 		require.WithinDuration(t, time.Now().Add(time.Minute), r.Until, time.Millisecond)
 		require.Equal(t, "it is due in 1m0s", r.Text)
+		time.Sleep(1234 * time.Millisecond)
+		require.Equal(t, "it is due in 59s", s.explain(CauseDelayed).Text)
 
 		time.Sleep(time.Minute)
 		s.settle(s.lease("w"), func(m *backend.Settlement) {

@@ -298,10 +298,18 @@ func states(workers []backend.WorkerInfo) string {
 }
 
 func (e *explainer) until(at time.Time) time.Duration {
-	return max(0, at.Sub(e.now)).Round(time.Millisecond)
+	return rounded(at.Sub(e.now))
 }
 func (e *explainer) since(at time.Time) time.Duration {
-	return max(0, e.now.Sub(at)).Round(time.Millisecond)
+	return rounded(e.now.Sub(at))
+}
+
+// rounded is a time as it is told: a long one to the second.
+func rounded(d time.Duration) time.Duration {
+	if d >= 10*time.Second {
+		return d.Round(time.Second)
+	}
+	return max(0, d).Round(time.Millisecond)
 }
 
 func count(n int, one, many string) string {

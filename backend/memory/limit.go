@@ -367,7 +367,7 @@ func (b *Backend) Limit(ctx context.Context, query backend.LimitQuery) (backend.
 	info := backend.LimitInfo{Queue: query.Queue, Class: query.Class, Key: query.Key, Now: instant(now)}
 	q := b.queues[query.Queue]
 	if q == nil || q.limits.classes[query.Class] == nil {
-		return info, &backend.Error{Op: op, Queue: query.Queue, Err: fmt.Errorf("no job of the queue has had a limit of class %q: %w", query.Class, backend.ErrNotFound)}
+		return info, &backend.Error{Op: op, Queue: query.Queue, Err: fmt.Errorf("no job of the queue has had a limit %q: %w", query.Class, backend.ErrNotFound)}
 	}
 	q.tidy(now)
 	c := q.limits.classes[query.Class]

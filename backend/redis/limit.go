@@ -125,11 +125,11 @@ func (b *Backend) Limit(ctx context.Context, query backend.LimitQuery) (backend.
 	}
 	info.Now = time.UnixMilli(asInt(r[0])).UTC()
 	if r[1] == nil {
-		return info, b.fail(op, query.Queue, fmt.Errorf("no job of the queue has had a limit of class %q: %w", query.Class, backend.ErrNotFound))
+		return info, b.fail(op, query.Queue, fmt.Errorf("no job of the queue has had a limit %q: %w", query.Class, backend.ErrNotFound))
 	}
 	code, fleet, _ := strings.Cut(asString(r[1]), "\n")
 	if info.Code, err = readRule(code); err != nil {
-		return info, b.fail(op, query.Queue, fmt.Errorf("%w: the rule of class %q cannot be read: %w", backend.ErrRejected, query.Class, err))
+		return info, b.fail(op, query.Queue, fmt.Errorf("%w: the rule of the limit %q cannot be read: %w", backend.ErrRejected, query.Class, err))
 	}
 	info.Rule = info.Code
 	if set, err := readRule(fleet); err == nil {

@@ -59,7 +59,7 @@ func (q *queue) class(name string) (*class, error) {
 		err = json.Unmarshal([]byte(fleet.String), &c.fleet)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: the rule of class %q: %w", errStored, name, err)
+		return nil, fmt.Errorf("%w: the rule of the limit %q: %w", errStored, name, err)
 	}
 	if q.classes == nil {
 		q.classes = map[string]*class{}
@@ -353,7 +353,7 @@ func (b *Backend) Limit(ctx context.Context, query backend.LimitQuery) (info bac
 		case err != nil:
 			return err
 		case c == nil:
-			return fmt.Errorf("no job of the queue has had a limit of class %q: %w", query.Class, backend.ErrNotFound)
+			return fmt.Errorf("no job of the queue has had a limit %q: %w", query.Class, backend.ErrNotFound)
 		}
 		info.Rule, info.Code, info.Fleet = *c.rule(), c.code, c.fleet
 		return q.describe(&info, query.Job)

@@ -196,9 +196,17 @@ kind  welcome
 state  waiting
 paused  the queue mail is paused until somebody resumes it
 `, ""},
+	{"job why dead-1", 0, `
+job  dead-1
+queue  mail
+kind  welcome
+state  dead
+finished  it has been dead for TIME, with: no such user
+remedy  caddis job retry --queue mail dead-1
+`, ""},
 	{"queue pause mail --for 1h", 0, `
 QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
-mail  paused  1  1  1  1  1  1  1  TIME ago
+mail  paused (TIME left)  1  1  1  1  1  1  1  TIME ago
 `, ""},
 	{"queue resume mail", 0, `
 QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING
@@ -353,7 +361,7 @@ caddis: caddis queue lanes needs the name of a queue
 see caddis queue lanes --help
 `},
 	{"limit show mail api", 3, "", `
-caddis: limit: queue "mail": no job of the queue has had a limit of class "api": not found
+caddis: no job of the queue "mail" has had a limit "api": not found; none of its unfinished jobs has one
 `},
 	{"limit set mail api --slots 3 --rate 100 --per 1m --burst 5", 0, `
 queue  mail
@@ -381,7 +389,7 @@ caddis: nothing is set; give --slots, --rate or both, or undo what was set with 
 see caddis limit set --help
 `},
 	{"limit show mail", 2, "", `
-caddis: caddis limit show needs a queue, the name of a limit, and its key if it has keys
+caddis: caddis limit show needs a queue, the name of a limit, which is what programs give to jobs.Limit, and its key if it has keys
 see caddis limit show --help
 `},
 	{"top", 2, "", `

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +50,9 @@ func (t *tool) withJob(queue *queueName, run func(context.Context, *session, job
 	})
 }
 
+// plainID are ids that a shell takes as they are.
+var plainID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]*$`)
+
 // jobWhyCommand tells what Client.Explain says.
 func (t *tool) jobWhyCommand() *cobra.Command {
 	var queue queueName
@@ -64,6 +68,13 @@ func (t *tool) jobWhyCommand() *cobra.Command {
 			fields := []field{{"job", e.ID}, {"queue", e.Queue}, {"kind", e.Kind}, {"state", string(e.State)}}
 			for _, r := range e.Reasons {
 				fields = append(fields, field{string(r.Cause), r.Text})
+			}
+			if operate.ActRetry.Allows(e.State) {
+				id := e.ID
+				if !plainID.MatchString(id) {
+					id = "ID"
+				}
+				fields = append(fields, field{"remedy", fmt.Sprintf("%s job retry --queue %s %s", t.name, e.Queue, id)})
 			}
 			return t.printFields(fields, e)
 		}),

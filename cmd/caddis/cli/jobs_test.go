@@ -179,3 +179,22 @@ func TestWhatJobsHoldCannotSteerTheTerminal(t *testing.T) {
 		require.Equal(t, evil+"\x1b[2J", args.Secret)
 	})
 }
+
+func TestWhoAsksForALimitThatIsNotThereLearnsWhichAre(t *testing.T) {
+	onStores(t, func(t *testing.T, url string) {
+		client, err := jobs.NewClient(openStore(t, url), jobs.ClientConfig{})
+		require.NoError(t, err)
+		for _, name := range []string{"smtp", "api"} {
+			_, err := client.Enqueue(t.Context(), Welcome{}, jobs.Queue("mail"), jobs.Limit(name, jobs.Slots(1)))
+			require.NoError(t, err)
+		}
+		for _, verb := range []string{"show", "reset"} {
+			a := on(t, url, "limit", verb, "mail", "nope")
+			require.Equal(t, exitNotFound, a.code)
+			require.Contains(t, a.err, `no job of the queue "mail" has had a limit "nope": not found; there are api, smtp`)
+		}
+		require.Contains(t, on(t, url, "limit", "show", "mail", "smpt").err, `did you mean "smtp"?`)
+		require.Contains(t, on(t, url, "limit", "show", "mial", "smtp").err, `did you mean "mail"?`)
+		require.Contains(t, on(t, url, "limit", "show", "mail", "a b").err, `limit "a b" has ' ' at byte 1`)
+	})
+}

@@ -2,12 +2,16 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
 	"github.com/caddis-go/caddis/operate"
 )
@@ -23,7 +27,10 @@ func (t *tool) limitShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show QUEUE NAME [KEY]",
 		Short: "Show who has the slots of a limit, how many jobs are parked there, and when the next token comes",
-		Args:  between(2, 3, "a queue, the name of a limit, and its key if it has keys"),
+		Long: `Show who has the slots of a limit, how many jobs are parked there, and when the next token comes.
+
+NAME is what programs give to jobs.Limit, KEY what LimitBy makes of the args of a job.`,
+		Args: between(2, 3, "a queue, the name of a limit, which is what programs give to jobs.Limit, and its key if it has keys"),
 		RunE: t.with(func(ctx context.Context, s *session, args []string) error {
 			return t.printLimit(ctx, s, args[0], args[1], strings.Join(args[2:], ""))
 		}),
@@ -80,7 +87,7 @@ func (t *tool) limitResetCommand() *cobra.Command {
 		Short: "Undo what was set: the numbers of the programs count again",
 		Args:  between(2, 2, "a queue and the name of a limit"),
 		RunE: t.with(func(ctx context.Context, s *session, args []string) error {
-			if _, err := s.client.Limit(ctx, args[0], args[1], ""); err != nil {
+			if _, err := s.limit(ctx, args[0], args[1], ""); err != nil {
 				return err
 			}
 			if err := s.client.ResetLimit(ctx, args[0], args[1]); err != nil {
@@ -101,8 +108,34 @@ func between(least, most int, what string) cobra.PositionalArgs {
 	}
 }
 
-func (t *tool) printLimit(ctx context.Context, s *session, queue, name, key string) error {
+// limit reads a limit; of one that is not there the error says which are.
+func (s *session) limit(ctx context.Context, queue, name, key string) (jobs.LimitInfo, error) {
 	info, err := s.client.Limit(ctx, queue, name, key)
+	if !errors.Is(err, backend.ErrNotFound) {
+		return info, err
+	}
+	q, err := s.queue(ctx, queue)
+	if err != nil {
+		return info, err
+	}
+	found, _, err := operate.Limits(ctx, s.client, []backend.QueueInfo{q})
+	if err != nil {
+		return info, err
+	}
+	var names []string
+	for i := range found {
+		names = append(names, found[i].Class)
+	}
+	slices.Sort(names)
+	hint := "none of its unfinished jobs has one"
+	if len(names) > 0 {
+		hint = instead(name, slices.Compact(names))
+	}
+	return info, fmt.Errorf("no job of the queue %q has had a limit %q: %w; %s", queue, name, backend.ErrNotFound, hint)
+}
+
+func (t *tool) printLimit(ctx context.Context, s *session, queue, name, key string) error {
+	info, err := s.limit(ctx, queue, name, key)
 	if err != nil {
 		return err
 	}

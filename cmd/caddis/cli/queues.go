@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
 // statePaused is what the state of a queue or a schedule says that is paused.
@@ -39,7 +40,7 @@ func (t *tool) printQueues(queues []backend.QueueInfo) error {
 	l.columns = append(l.columns, "oldest waiting")
 	now := time.Now()
 	for _, q := range queues {
-		cells := []string{q.Name, queueState(q)}
+		cells := []string{q.Name, queueState(q, now)}
 		for _, s := range backend.States {
 			cells = append(cells, strconv.FormatInt(q.Counts[s], 10))
 		}
@@ -48,11 +49,14 @@ func (t *tool) printQueues(queues []backend.QueueInfo) error {
 	return t.print(l)
 }
 
-func queueState(q backend.QueueInfo) string {
-	if q.Paused {
+func queueState(q backend.QueueInfo, now time.Time) string {
+	switch {
+	case !q.Paused:
+		return "open"
+	case q.PausedUntil.IsZero():
 		return statePaused
 	}
-	return "open"
+	return fmt.Sprintf("%s (%s left)", statePaused, operate.Span(max(0, q.PausedUntil.Sub(now))))
 }
 
 func (t *tool) queueCommand() *cobra.Command {
@@ -111,7 +115,7 @@ FairBy. %d are told at most.`, backend.MaxLanes),
 
 func queueFields(q backend.QueueInfo, now time.Time) []field {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	fields := []field{{"queue", q.Name}, {"state", queueState(q)}, {"paused until", instant(q.PausedUntil, now)}, {"shards", strconv.Itoa(q.Shards)}}
+	fields := []field{{"queue", q.Name}, {"state", queueState(q, now)}, {"paused until", instant(q.PausedUntil, now)}, {"shards", strconv.Itoa(q.Shards)}}
 	for _, s := range backend.States {
 		fields = append(fields, field{string(s), number(q.Counts[s])})
 	}

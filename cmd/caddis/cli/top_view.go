@@ -148,7 +148,7 @@ func (v *top) list() *listing {
 			if !q.OldestWaiting.IsZero() {
 				oldest = operate.Span(max(0, now.Sub(q.OldestWaiting)))
 			}
-			l.add(nil, q.Name, queueState(*q), count(q, backend.StateWaiting), oldest, count(q, backend.StateRunning),
+			l.add(nil, q.Name, queueState(*q, now), count(q, backend.StateWaiting), oldest, count(q, backend.StateRunning),
 				figure(v.rate(q, func(q *backend.QueueInfo) int64 { return q.Completed })),
 				figure(v.rate(q, func(q *backend.QueueInfo) int64 { return q.Failed + q.Dead })),
 				count(q, backend.StateScheduled), count(q, backend.StateDead), count(q, backend.StateBlocked))

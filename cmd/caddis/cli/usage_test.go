@@ -19,8 +19,14 @@ type bad struct{ value, says string }
 var badValues = map[string][]bad{
 	"event": {{"dide", `did you mean "died"?`}, {"", "there is no event"}},
 	"store": {
-		{"nope:x", `there is no backend for the scheme "nope"; known to this program are`},
-		{"jobs.db", "is no URL; give one such as"},
+		{"nope:x", `there is no store of the scheme "nope"; there are redis, redis+cluster, redis+sentinel, rediss, sqlite`},
+		{"sqllite:jobs.db", `there is no store of the scheme "sqllite"; did you mean "sqlite"?`},
+		{"jobs.db", "is no URL; did you mean sqlite:jobs.db?"},
+		{"/tmp/x/shop.db", "is no URL; did you mean sqlite:/tmp/x/shop.db?"},
+		{`C:\shop\jobs.db`, `did you mean sqlite:C:\shop\jobs.db?`},
+		{"localhost:6379", "is no URL; did you mean redis://localhost:6379?"},
+		{"[::1]:6379/2", "did you mean redis://[::1]:6379/2?"},
+		{"shop", "is no URL; give one such as sqlite:jobs.db or redis://localhost:6379"},
 		{"memory:", "lives in the one process that made it"},
 		{"sqlite:", "without a file lives in the one process that made it"},
 		{"sqlite:?relaxed=maybe", "without a file"},
