@@ -215,7 +215,9 @@ func (t *tool) actOnAll(ctx context.Context, s *session, a operate.Act, r actReq
 		return err
 	}
 	do := a.With(s.client)
-	if r.dryRun {
+	if !r.dryRun {
+		t.begins(ctx, s)
+	} else {
 		do = func(_ context.Context, _ string, ids ...string) ([]backend.ActResult, error) {
 			return make([]backend.ActResult, len(ids)), nil
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,31 +35,50 @@ const noteTime = 3 * time.Second
 
 // note notes a command that acts in the audit log, and how it ended. Wrong use did nothing.
 func (t *tool) note(ctx context.Context, s *session, c *cobra.Command, args []string, err error) {
-	name := strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+	name := commandName(c)
 	shown, acts := noted[name]
 	var usage *usageError
 	if !acts || errors.As(err, &usage) {
 		return
 	}
-	on := append([]string{}, args[:min(shown, len(args))]...)
+	t.noteCommand(ctx, s, c, name, args[:min(shown, len(args))], outcome(err))
+}
+
+// begins notes that an act that may take long has begun: who waits for its end may be gone by
+// then, and his terminal with him.
+func (t *tool) begins(ctx context.Context, s *session) {
+	t.noteCommand(ctx, s, s.command, commandName(s.command), s.args, "begun")
+}
+
+// commandName is a command without the name of the program.
+func commandName(c *cobra.Command) string {
+	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+}
+
+func (t *tool) noteCommand(ctx context.Context, s *session, c *cobra.Command, name string, args []string, outcome string) {
+	on := slices.Clone(args)
 	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
 		if f.Changed {
 			on = append(on, "--"+f.Name+"="+f.Value.String())
 		}
 	})
-	if failed := noteAct(ctx, s.client, name, strings.Join(on, " "), err); failed != nil {
-		t.say("the act could not be noted in the audit log: %v", failed)
+	if err := noteAct(ctx, s.client, name, strings.Join(on, " "), outcome); err != nil {
+		t.say("the act could not be noted in the audit log: %v", err)
 	}
 }
 
+// outcome is how an act ended.
+func outcome(err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return "done"
+}
+
 // noteAct notes an act of the one who is logged in.
-func noteAct(ctx context.Context, client *jobs.Client, act, on string, err error) error {
+func noteAct(ctx context.Context, client *jobs.Client, act, on, outcome string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
-	outcome := "done"
-	if err != nil {
-		outcome = err.Error()
-	}
 	return operate.Note(ctx, client, operate.AuditEntry{Who: whoami(), Via: "command line", Act: act, On: on, Outcome: outcome})
 }
 
@@ -84,7 +104,8 @@ func (t *tool) auditCommand() *cobra.Command {
 
 The dashboard and this command line note each act in the store, which keeps the last %d
 at least: who did it (in the dashboard the visitor, here the user of the system), to what,
-and what came of it. Payloads are not in it.`, operate.AuditKept),
+and what came of it. Acts of the command line on all jobs, and stops that are waited for,
+are noted when they begin, too. Payloads are not in it.`, operate.AuditKept),
 		Example: fmt.Sprintf("  %s audit --limit 20", t.name),
 		Args:    noArgs,
 		RunE: t.with(func(ctx context.Context, s *session, _ []string) error {

@@ -28,5 +28,5 @@
 //	     doctor found something
 //	2    wrong use: a command, flag or value that cannot be
 //	3    there is no such job, queue or schedule
-//	130  interrupted, by Ctrl-C (INT); 143 by TERM. A worker ends by 0 after them
+//	130  interrupted, by Ctrl-C (INT); 143 by TERM, 129 by HUP. A worker ends by 0 after them
 package cli

@@ -100,7 +100,7 @@ The store is named by its URL, with --store or in the variable CADDIS_STORE:
   sqlite:/var/lib/app/jobs.db
 
 What was found goes to the standard output, all else to the standard error.
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 130 interrupted (143 by TERM).`,
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 130 interrupted (143 by TERM, 129 by HUP).`,
 		Version:           version(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,

@@ -20,6 +20,7 @@ import (
 	"github.com/caddis-go/caddis"
 	"github.com/caddis-go/caddis/backend"
 	"github.com/caddis-go/caddis/jobs"
+	"github.com/caddis-go/caddis/operate"
 )
 
 // asProgram is the variable that makes the binary of the tests a program: "plain" is one
@@ -130,7 +131,7 @@ func TestASignalEndsACommandAtOnceAndCleanly(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no signals")
 	}
-	for sig, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+	for sig, code := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129} {
 		address, accepted := silence(t)
 		p := newProcess(t, "plain", "redis://"+address+"?timeout=10m", "queues")
 		require.NoError(t, p.Start())
@@ -144,6 +145,40 @@ func TestASignalEndsACommandAtOnceAndCleanly(t *testing.T) {
 		require.Equal(t, "cli.test: interrupted\n", p.err.String())
 		require.Empty(t, p.out.String())
 	}
+}
+
+func TestAnActWhoseTerminalIsClosedIsInTheAuditLog(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no signals")
+	}
+	onStores(t, func(t *testing.T, url string) {
+		store := openStore(t, url)
+		client, err := jobs.NewClient(store, jobs.ClientConfig{})
+		require.NoError(t, err)
+		_, err = store.Announce(t.Context(), backend.WorkerInfo{ID: "w", State: "running", StartedAt: time.Now()}, time.Hour)
+		require.NoError(t, err)
+		outcomes := func() (all []string) {
+			entries, _, err := operate.Audit(t.Context(), client, operate.AuditQuery{})
+			require.NoError(t, err)
+			for _, e := range entries {
+				require.Equal(t, "worker stop --all=true --wait=true", e.Act+" "+e.On)
+				all = append(all, e.Outcome)
+			}
+			return all
+		}
+		for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGKILL} {
+			before := len(outcomes())
+			p := newProcess(t, "plain", url, "worker", "stop", "--all", "--wait")
+			require.NoError(t, p.Start())
+			require.Eventually(t, func() bool { return len(outcomes()) > before }, time.Minute, 10*time.Millisecond, "it is noted as it begins")
+			require.Equal(t, "begun", outcomes()[0])
+			require.NoError(t, p.Process.Signal(sig))
+			if code := p.code(t); sig == syscall.SIGHUP {
+				require.Equal(t, 129, code)
+				require.Contains(t, outcomes()[0], "interrupted")
+			}
+		}
+	})
 }
 
 func TestACommandThatWaitsForALockedFileEndsWithItsContext(t *testing.T) {

@@ -21,6 +21,9 @@ type session struct {
 	url    string
 	store  backend.Backend
 	client *jobs.Client
+	// command and args are what it was opened for.
+	command *cobra.Command
+	args    []string
 }
 
 // open opens the store that the flags, the environment or the config name. create
@@ -44,7 +47,7 @@ func (t *tool) open(create bool) (*session, error) {
 	return &session{url: shown(url), store: store, client: client}, nil
 }
 
-// with makes a command of what is done with an open store. The first INT or TERM ends the
+// with makes a command of what is done with an open store. The first INT, TERM or HUP ends the
 // context, with an interrupted as its cause; a second one ends the process.
 func (t *tool) with(do func(ctx context.Context, s *session, args []string) error) func(*cobra.Command, []string) error {
 	return t.withStore(false, do)
@@ -57,6 +60,7 @@ func (t *tool) withStore(create bool, do func(ctx context.Context, s *session, a
 		if err != nil {
 			return err
 		}
+		s.command, s.args = c, args
 		ctx, stop := untilSignal(c.Context())
 		defer stop()
 		done := make(chan error, 1)
@@ -86,11 +90,15 @@ func (t *tool) withStore(create bool, do func(ctx context.Context, s *session, a
 // patience is how long a command that was called off is waited for.
 const patience = 500 * time.Millisecond
 
-// untilSignal is a context that ends when INT or TERM comes.
+// untilSignal is a context that ends when INT or TERM comes, or HUP as the terminal is closed,
+// unless the process was started to ignore that, as by nohup.
 func untilSignal(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		select {
 		case sig := <-signals:

@@ -106,6 +106,7 @@ func (t *tool) stopWorkers(ctx context.Context, s *session, ids []string, all bo
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%v have passed", timeout))
 		defer cancel()
 	}
+	t.begins(ctx, s)
 	l := &listing{key: "workers", columns: []string{"id", "host", "#pid", "state", "took", "jobs"}}
 	bad := 0
 	progress := t.stopProgress()
