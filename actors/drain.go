@@ -7,12 +7,14 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/caddis-go/caddis/internal/foreign"
 	"github.com/caddis-go/caddis/jobs"
 )
 
 // DrainPage answers with a text for people that tells how far the stop of a worker is: its
 // step, when the next ones come, and the jobs that still run. tree is Worker.Tree or one that
-// says the same. It shows ids and kinds of jobs, and no payloads.
+// says the same. It shows ids and kinds of jobs, and no payloads; letters that a terminal would obey are
+// written out.
 func DrainPage(tree func() jobs.WorkerTree) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		text := drainText(tree())
@@ -27,13 +29,13 @@ func drainText(t jobs.WorkerTree) []byte {
 	var b bytes.Buffer
 	since := func(at time.Time) time.Duration { return max(0, t.At.Sub(at)).Round(100 * time.Millisecond) }
 	until := func(at time.Time) time.Duration { return max(0, at.Sub(t.At)).Round(100 * time.Millisecond) }
-	fmt.Fprintf(&b, "The worker %s is %s, for %v.\n", t.Worker, t.State, since(t.Since))
+	fmt.Fprintf(&b, "The worker %s is %s, for %v.\n", foreign.Line(t.Worker), t.State, since(t.Since))
 	if s := t.Stop; s != nil && !State(t.State).Final() {
 		fmt.Fprintf(&b, "Its stop began %v ago. Jobs are cancelled in %v, handed back in %v, and all is over in %v at the latest.\n",
 			since(s.Began), until(s.CancelAt), until(s.HandBackAt), until(s.EndAt))
 	}
 	if r := t.Report; r != nil {
-		fmt.Fprintf(&b, "%s: %v.\n", r.Reason, r)
+		fmt.Fprintf(&b, "%s: %v.\n", foreign.Line(r.Reason), r)
 		return b.Bytes()
 	}
 	fmt.Fprintf(&b, "%d of %d executors have a job, and the store has not confirmed %d.\n", t.Running, t.Concurrency, t.Unconfirmed)
@@ -52,7 +54,7 @@ func drainText(t jobs.WorkerTree) []byte {
 		if !e.Began.IsZero() {
 			runs = since(e.Began).String()
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", e.Queue, e.ID, e.Kind, runs, noteOf(e, since))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", foreign.Line(e.Queue), foreign.Line(e.ID), foreign.Line(e.Kind), runs, noteOf(e, since))
 	}
 	_ = table.Flush() // into memory
 	if t.Omitted > 0 {

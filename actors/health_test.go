@@ -158,6 +158,21 @@ func TestOtherPathsAndMethodsAreRefused(t *testing.T) {
 	require.Equal(t, http.StatusMethodNotAllowed, w.Code)
 }
 
+func TestTheDrainPageWritesOutWhatATerminalWouldObey(t *testing.T) {
+	t.Parallel()
+	tree := jobs.WorkerTree{Worker: "w", State: "running", Executors: []jobs.WorkerExecutor{
+		{Queue: "q", ID: "a\u009b31m\u202eb", Kind: "task"},
+	}}
+	page := func() string {
+		w := httptest.NewRecorder()
+		actors.DrainPage(func() jobs.WorkerTree { return tree }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/drain", nil))
+		return w.Body.String()
+	}
+	require.Contains(t, page(), `a\u009b31m\u202eb`)
+	tree.Report = &jobs.WorkerReport{Reason: "panic: \x1b[2J\nall is well"}
+	require.Contains(t, page(), `panic: \u001b[2J all is well: `)
+}
+
 func TestTheDrainPageTellsAStopStepByStep(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		gate := make(chan struct{})

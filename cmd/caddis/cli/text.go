@@ -8,33 +8,16 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/caddis-go/caddis/internal/foreign"
 	"github.com/caddis-go/caddis/operate"
 )
 
 // clean makes a text one line that a terminal shows as it is: what is stored of jobs is
 // written by others, and may hold what moves the cursor or reverses the text.
-func clean(text string) string { return cleaned(text, false) }
+func clean(text string) string { return foreign.Line(text) }
 
 // cleanLines is clean for texts that may have several lines.
-func cleanLines(text string) string { return cleaned(text, true) }
-
-func cleaned(text string, lines bool) string {
-	var b strings.Builder
-	for _, r := range text {
-		switch {
-		case lines && (r == '\n' || r == '\t'), unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r == '\n' || r == '\t':
-			b.WriteByte(' ')
-		case r == '\r' && lines:
-		case r < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
-		}
-	}
-	return b.String()
-}
+func cleanLines(text string) string { return foreign.Lines(text) }
 
 // harmless escapes in JSON what a terminal would obey. The bytes below a space are
 // escaped already, and outside of strings there is nothing of the kind.
