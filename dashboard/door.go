@@ -5,11 +5,12 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/caddis-go/caddis/internal/foreign"
 )
 
 // ErrUnknownVisitor is what [Config.Authorize] returns of a request that does not say who
@@ -56,9 +57,8 @@ func (h hook) open(r *http.Request) (Visitor, error) {
 	return v, nil
 }
 
-// loopback lets in who is on the same machine and asks for a name of it. A page of
-// elsewhere whose name was made to lead here asks for that name; what a proxy brings may be
-// from anywhere.
+// loopback lets in who is on the same machine and asks for a name of it; what a proxy brings
+// may be from anywhere.
 type loopback struct{}
 
 func (loopback) open(r *http.Request) (Visitor, error) {
@@ -67,7 +67,7 @@ func (loopback) open(r *http.Request) (Visitor, error) {
 	if err != nil || !remote.Addr().Unmap().IsLoopback() {
 		return Visitor{}, failed(http.StatusForbidden, "only requests from the same machine are answered; %s", remedy)
 	}
-	if !localName(r.Host) {
+	if !foreign.LocalHost(r.Host) {
 		return Visitor{}, failed(http.StatusForbidden, "only localhost is served, and not %q; %s", r.Host, remedy)
 	}
 	for _, header := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip"} {
@@ -76,18 +76,6 @@ func (loopback) open(r *http.Request) (Visitor, error) {
 		}
 	}
 	return Visitor{Name: "local", Role: RoleAdmin}, nil
-}
-
-func localName(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }
 
 // passwords asks for a name and a password. Hashes are compared, as their length tells

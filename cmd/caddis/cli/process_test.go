@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -372,5 +373,19 @@ func TestATerminalGetsColoursUnlessItWantsNone(t *testing.T) {
 		} else {
 			require.NotContains(t, p.out.String(), "\x1b")
 		}
+	}
+}
+
+func TestProfilesAreForThoseWhoAskForThisMachine(t *testing.T) {
+	t.Parallel()
+	for host, code := range map[string]int{
+		"localhost:6060": http.StatusOK, "127.0.0.1:6060": http.StatusOK, "[::1]:6060": http.StatusOK,
+		"evil.example:6060": http.StatusForbidden, "": http.StatusForbidden,
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/debug/pprof/cmdline", nil)
+		r.Host = host
+		profiles().ServeHTTP(w, r)
+		require.Equal(t, code, w.Code, host)
 	}
 }

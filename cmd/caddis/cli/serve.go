@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"time"
+
+	"github.com/caddis-go/caddis/internal/foreign"
 )
 
 // sideServer answers HTTP beside what the program does.
@@ -49,7 +51,8 @@ func (s *sideServer) end(ctx context.Context) error {
 	return nil
 }
 
-// profiles are those of this process, as go tool pprof reads them.
+// profiles are those of this process, as go tool pprof reads them, for those who ask for a name
+// of this machine.
 func profiles() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -57,5 +60,11 @@ func profiles() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !foreign.LocalHost(r.Host) {
+			http.Error(w, "only localhost is served", http.StatusForbidden)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
