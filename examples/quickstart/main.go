@@ -40,7 +40,7 @@
 //	                        the other jobs that it took, as in caddis.Report
 //	left                    the files that are still to be done; -1 if the store
 //	                        did not say
-//	elapsed_ms, state       of this process
+//	elapsed_ms, state       of this process; the wait of -ui does not count
 //	failures                the failed files, and the folders that could not be
 //	                        read, each with path (what is not UTF-8 replaced),
 //	                        path_hex and error
