@@ -29,10 +29,16 @@ func drainText(t jobs.WorkerTree) []byte {
 	var b bytes.Buffer
 	since := func(at time.Time) time.Duration { return max(0, t.At.Sub(at)).Round(100 * time.Millisecond) }
 	until := func(at time.Time) time.Duration { return max(0, at.Sub(t.At)).Round(100 * time.Millisecond) }
+	step := func(what string, at time.Time) string {
+		if at.After(t.At) {
+			return fmt.Sprintf("are %s in %v", what, until(at))
+		}
+		return fmt.Sprintf("were %s %v ago", what, since(at))
+	}
 	fmt.Fprintf(&b, "The worker %s is %s, for %v.\n", foreign.Line(t.Worker), t.State, since(t.Since))
 	if s := t.Stop; s != nil && !State(t.State).Final() {
-		fmt.Fprintf(&b, "Its stop began %v ago. Jobs are cancelled in %v, handed back in %v, and all is over in %v at the latest.\n",
-			since(s.Began), until(s.CancelAt), until(s.HandBackAt), until(s.EndAt))
+		fmt.Fprintf(&b, "Its stop began %v ago. Jobs %s, those that are left %s, and all is over in %v at the latest.\n",
+			since(s.Began), step("cancelled", s.CancelAt), step("handed back", s.HandBackAt), until(s.EndAt))
 	}
 	if r := t.Report; r != nil {
 		fmt.Fprintf(&b, "%s: %v.\n", foreign.Line(r.Reason), r)

@@ -193,11 +193,12 @@ func TestTheDrainPageTellsAStopStepByStep(t *testing.T) {
 
 		r.worker.Stop(actors.Stop{})
 		pause(time.Second)
-		require.Contains(t, page(), "Its stop began 1s ago. Jobs are cancelled in 13s, handed back in 17s, and all is over in 19s at the latest.")
+		require.Contains(t, page(), "Its stop began 1s ago. Jobs are cancelled in 13s, those that are left are handed back in 17s, and all is over in 19s at the latest.")
 		require.Regexp(t, `default +\S+ +task +1s`, page())
 		pause(15 * time.Second)
 		require.Contains(t, page(), "is cancelling, for 2s.")
 		require.Contains(t, page(), "its context ended 2s ago")
+		require.Contains(t, page(), "Jobs were cancelled 2s ago, those that are left are handed back in 2s, and all")
 		r.report()
 		ended := page()
 		require.Contains(t, ended, "is stopped, for 0s.")

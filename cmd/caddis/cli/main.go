@@ -125,6 +125,14 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 130 interrupted (143 by 
 	)
 	if len(t.registry.Kinds()) > 0 {
 		root.AddCommand(t.workCommand())
+		return root
+	}
+	others := root.Args
+	root.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 && args[0] == "work" {
+			return wrongUse("%s has no handlers, so it cannot work jobs; a program of yours can, with cli.Main: see docs/cli.md, In a program of your own", t.name)
+		}
+		return others(c, args)
 	}
 	return root
 }

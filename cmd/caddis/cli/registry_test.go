@@ -129,7 +129,7 @@ func TestOnlyAProgramWithHandlersCanWork(t *testing.T) {
 	url := newFile(t)
 	a := on(t, url, "work")
 	require.Equal(t, exitUsage, a.code)
-	require.Contains(t, a.err, `there is no command "caddis work"`)
+	require.Contains(t, a.err, "caddis has no handlers, so it cannot work jobs; a program of yours can, with cli.Main")
 	a = call(t, handling(), url, "", "--help")
 	require.Contains(t, a.out, "Run the worker of this program's handlers until TERM or INT comes")
 }

@@ -21,7 +21,8 @@ func (t *tool) workCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "work",
 		Short: "Run the worker of this program's handlers until TERM or INT comes",
-		Long: `Run the worker of this program's handlers until TERM or INT comes.
+		Long: `Run the worker of this program's handlers until TERM or INT comes. Only programs with handlers
+have this command (see "In a program of your own").
 
 The first signal drains: running jobs finish within the grace. A second one cancels
 them, a third hands them back at once; TSTP lets the worker take no new jobs. At the end
