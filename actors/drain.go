@@ -28,17 +28,9 @@ func DrainPage(tree func() jobs.WorkerTree) http.Handler {
 func drainText(t jobs.WorkerTree) []byte {
 	var b bytes.Buffer
 	since := func(at time.Time) time.Duration { return max(0, t.At.Sub(at)).Round(100 * time.Millisecond) }
-	until := func(at time.Time) time.Duration { return max(0, at.Sub(t.At)).Round(100 * time.Millisecond) }
-	step := func(what string, at time.Time) string {
-		if at.After(t.At) {
-			return fmt.Sprintf("are %s in %v", what, until(at))
-		}
-		return fmt.Sprintf("were %s %v ago", what, since(at))
-	}
 	fmt.Fprintf(&b, "The worker %s is %s, for %v.\n", foreign.Line(t.Worker), t.State, since(t.Since))
 	if s := t.Stop; s != nil && !State(t.State).Final() {
-		fmt.Fprintf(&b, "Its stop began %v ago. Jobs %s, those that are left %s, and all is over in %v at the latest.\n",
-			since(s.Began), step("cancelled", s.CancelAt), step("handed back", s.HandBackAt), until(s.EndAt))
+		fmt.Fprintf(&b, "It stops. %s\n", s.Told(t.At))
 	}
 	if r := t.Report; r != nil {
 		fmt.Fprintf(&b, "%s: %v.\n", foreign.Line(r.Reason), r)
@@ -60,23 +52,11 @@ func drainText(t jobs.WorkerTree) []byte {
 		if !e.Began.IsZero() {
 			runs = since(e.Began).String()
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", foreign.Line(e.Queue), foreign.Line(e.ID), foreign.Line(e.Kind), runs, noteOf(e, since))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", foreign.Line(e.Queue), foreign.Line(e.ID), foreign.Line(e.Kind), runs, e.Note(t.At))
 	}
 	_ = table.Flush() // into memory
 	if t.Omitted > 0 {
 		fmt.Fprintf(&b, "and %d more\n", t.Omitted)
 	}
 	return b.Bytes()
-}
-
-func noteOf(e *jobs.WorkerExecutor, since func(time.Time) time.Duration) string {
-	switch {
-	case e.Left:
-		return "handed back; its handler has not returned"
-	case e.Returned:
-		return "done; the store is told"
-	case !e.CancelledAt.IsZero():
-		return fmt.Sprintf("its context ended %v ago", since(e.CancelledAt))
-	}
-	return ""
 }

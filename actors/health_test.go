@@ -189,11 +189,11 @@ func TestTheDrainPageTellsAStopStepByStep(t *testing.T) {
 			return w.Body.String()
 		}
 		require.Contains(t, page(), " is running, for 0s.\n1 of ")
-		require.NotContains(t, page(), "stop began")
+		require.NotContains(t, page(), "It stops")
 
 		r.worker.Stop(actors.Stop{})
 		pause(time.Second)
-		require.Contains(t, page(), "Its stop began 1s ago. Jobs are cancelled in 13s, those that are left are handed back in 17s, and all is over in 19s at the latest.")
+		require.Contains(t, page(), "It stops. It began 1s ago. Jobs are cancelled in 13s, those that are left are handed back in 17s, and all is over in 19s at the latest.")
 		require.Regexp(t, `default +\S+ +task +1s`, page())
 		pause(15 * time.Second)
 		require.Contains(t, page(), "is cancelling, for 2s.")

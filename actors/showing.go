@@ -52,8 +52,9 @@ const (
 	showRest  = 2 * time.Second
 )
 
+// watch is for somebody who looks: he is told how it is, also if that is as it was.
 func (s *showing) watch() {
-	s.until, s.due = time.Now().Add(jobs.WatchTime), true
+	s.until, s.due, s.last = time.Now().Add(jobs.WatchTime), true, nil
 }
 
 // show tells the tree if somebody is to see it and it has changed. It reports whether that

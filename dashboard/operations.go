@@ -42,7 +42,11 @@ func (d *Dashboard) actOnAll(q *request) error {
 	if err != nil {
 		return err
 	}
-	d.audit(q, string(act)+" all", "queues", r.Queues, "state", r.State, "filter", r.Filter, "errors", r.Errors, "dry_run", r.DryRun, "operation", o.ID, "of", o.Of)
+	what := string(act) + " all"
+	if r.DryRun {
+		what += ", only counted"
+	}
+	d.audit(q, what, "queues", r.Queues, "state", r.State, "filter", r.Filter, "errors", r.Errors, "operation", o.ID, "of", o.Of)
 	return redirect(q, "operation?id="+o.ID)
 }
 

@@ -50,6 +50,18 @@ type WorkerStop struct {
 	EndAt      time.Time `json:"end_at"`
 }
 
+// Told says in words how far the stop is at an instant.
+func (s *WorkerStop) Told(at time.Time) string {
+	step := func(what string, due time.Time) string {
+		if due.After(at) {
+			return fmt.Sprintf("are %s in %v", what, tenths(due.Sub(at)))
+		}
+		return fmt.Sprintf("were %s %v ago", what, tenths(at.Sub(due)))
+	}
+	return fmt.Sprintf("It began %v ago. Jobs %s, those that are left %s, and all is over in %v at the latest.",
+		tenths(at.Sub(s.Began)), step("cancelled", s.CancelAt), step("handed back", s.HandBackAt), tenths(s.EndAt.Sub(at)))
+}
+
 // WorkerPart is an actor of a worker: fetcher, pool, settler, recorder, keeper or clock.
 type WorkerPart struct {
 	Name string `json:"name"`
@@ -78,6 +90,22 @@ type WorkerExecutor struct {
 	Returned bool `json:"returned,omitempty"`
 	Left     bool `json:"left,omitempty"`
 }
+
+// Note says in words what is special about an executor at an instant; empty if nothing is.
+func (e *WorkerExecutor) Note(at time.Time) string {
+	switch {
+	case e.Left:
+		return "handed back; its handler has not returned"
+	case e.Returned:
+		return "done; the store is told"
+	case !e.CancelledAt.IsZero():
+		return fmt.Sprintf("its context ended %v ago", tenths(at.Sub(e.CancelledAt)))
+	}
+	return ""
+}
+
+// tenths is a time for people, in tenths of a second.
+func tenths(d time.Duration) time.Duration { return max(0, d).Round(100 * time.Millisecond) }
 
 // WorkerReport is the account of a worker that has stopped: what its log and its Future
 // tell, but for what happens in its very last moment.

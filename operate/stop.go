@@ -88,7 +88,7 @@ func StopWorkers(ctx context.Context, client *jobs.Client, ids []string, ended f
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return left, errors.Join(fmt.Errorf("%d workers have not stopped: %w", len(left), context.Cause(ctx)), away)
+			return left, errors.Join(fmt.Errorf("%s not stopped: %w", workersHave(len(left)), context.Cause(ctx)), away)
 		}
 	}
 }
@@ -142,4 +142,11 @@ func lookAfter(ctx context.Context, client *jobs.Client, workers []backend.Worke
 		ended(s)
 	}
 	return left, nil
+}
+
+func workersHave(n int) string {
+	if n == 1 {
+		return "1 worker has"
+	}
+	return fmt.Sprintf("%d workers have", n)
 }

@@ -229,6 +229,7 @@ func (t *tool) actOnAll(ctx context.Context, s *session, a operate.Act, r actReq
 		}
 		return err
 	}
+	s.did = "done: " + numbered(n, "job", "jobs")
 	l := &listing{key: "results", columns: []string{"queue", "was", "act", "#jobs"}}
 	name := string(a)
 	if r.dryRun {

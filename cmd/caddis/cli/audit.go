@@ -33,15 +33,21 @@ const allArgs = 1 << 30
 // noteTime is how long the note of an act may take.
 const noteTime = 3 * time.Second
 
-// note notes a command that acts in the audit log, and how it ended. Wrong use did nothing.
+// note notes a command that acts in the audit log, and how it ended. Wrong use and a dry run did
+// nothing.
 func (t *tool) note(ctx context.Context, s *session, c *cobra.Command, args []string, err error) {
 	name := commandName(c)
 	shown, acts := noted[name]
 	var usage *usageError
-	if !acts || errors.As(err, &usage) {
+	dry := c.Flags().Lookup("dry-run")
+	if !acts || errors.As(err, &usage) || dry != nil && dry.Value.String() == "true" {
 		return
 	}
-	t.noteCommand(ctx, s, c, name, args[:min(shown, len(args))], outcome(err))
+	var cause interrupted
+	if err != nil && errors.As(context.Cause(ctx), &cause) && !errors.As(err, &cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	t.noteCommand(ctx, s, c, name, args[:min(shown, len(args))], outcome(err, s.did))
 }
 
 // begins notes that an act that may take long has begun: who waits for its end may be gone by
@@ -67,12 +73,12 @@ func (t *tool) noteCommand(ctx context.Context, s *session, c *cobra.Command, na
 	}
 }
 
-// outcome is how an act ended.
-func outcome(err error) string {
+// outcome is how an act ended: by an error, or with what was done, if there is more to say of it.
+func outcome(err error, did string) string {
 	if err != nil {
 		return err.Error()
 	}
-	return "done"
+	return cmp.Or(did, "done")
 }
 
 // noteAct notes an act of the one who is logged in.

@@ -50,6 +50,12 @@ func TestActsOfTheCommandLineAreInTheAuditLog(t *testing.T) {
 		require.Contains(t, a.err, "go on with --before 3")
 		require.Contains(t, on(t, url, "audit", "--limit", "1", "--before", "3").out, "job edit")
 		require.Equal(t, 2, on(t, url, "audit", "--limit", "0").code)
+
+		all := []string{"job", "cancel", "--all", "--queue", "mail", "--state", "waiting"}
+		require.Zero(t, on(t, url, append(all, "--dry-run")...).code)
+		require.Contains(t, on(t, url, "audit", "--limit", "1").out, "job retry", "a dry run is no act")
+		require.Zero(t, on(t, url, all...).code)
+		require.Contains(t, on(t, url, "audit", "--limit", "1").out, "done: 1 job")
 	})
 }
 
@@ -78,7 +84,7 @@ func TestEachCommandIsNotedOrOnlyReads(t *testing.T) {
 	t.Parallel()
 	// enqueue and work are what programs do as well.
 	others := []string{"audit", "demand", "doctor", "enqueue", "errors", "events", "job show", "job why", "jobs", "limit show", "limits", "queue lanes",
-		"queue show", "queues", "schedules", "top", "ui", "work", "workers"}
+		"queue show", "queues", "schedules", "top", "ui", "work", "worker show", "workers"}
 	root := newTool(handling()).root()
 	var acting []string
 	for _, c := range leaves(root) {

@@ -186,6 +186,13 @@ w-1  host-a  77  resize
 ID  HOST  PID  TOLD
 w-1  host-a  77  stop
 `, ""},
+	{"worker show w-2", 3, "", `
+caddis: there is no worker "w-2": not found; did you mean "w-1"?
+`},
+	{"worker show", 2, "", `
+caddis: caddis worker show needs the id of a worker
+see caddis worker show --help
+`},
 	{"worker stacks w-2", 3, "", `
 caddis: there is no worker "w-2": not found; did you mean "w-1"?
 `},

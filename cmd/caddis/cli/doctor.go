@@ -65,7 +65,7 @@ func (t *tool) remedy(f operate.Finding) string {
 	case operate.ProblemPaused:
 		return t.name + " queue resume " + f.Queue
 	case operate.ProblemDead:
-		return fmt.Sprintf("%s jobs --queue %s --state dead", t.name, f.Queue)
+		return fmt.Sprintf("%s errors --queue %s", t.name, f.Queue)
 	}
 	return f.Remedy
 }

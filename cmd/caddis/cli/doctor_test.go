@@ -24,7 +24,7 @@ ok  program  caddis (devel), with VERSIONS
 ok  store  URL VERSION can be used
 ok  latency  MEASURED
 ok  workers  1 running
-note  queue mail  1 job is dead  caddis jobs --queue mail --state dead
+note  queue mail  1 job is dead  caddis errors --queue mail
 warning  queue mail  1 job waits for a worker that knows the kind report  start a worker that has a handler for it
 `, `
 caddis: 1 of 6 findings are warnings or errors
@@ -34,7 +34,7 @@ caddis: 1 of 6 findings are warnings or errors
 {"level":"ok","about":"store","text":"URL VERSION can be used"}
 {"level":"ok","about":"latency"}
 {"level":"ok","about":"workers","text":"1 running"}
-{"level":"note","about":"queue mail","text":"1 job is dead","remedy":"caddis jobs --queue mail --state dead","problem":"dead","queue":"mail"}
+{"level":"note","about":"queue mail","text":"1 job is dead","remedy":"caddis errors --queue mail","problem":"dead","queue":"mail"}
 {"level":"warning","about":"queue mail","text":"1 job waits for a worker that knows the kind report","remedy":"start a worker that has a handler for it","problem":"unknown-kind","queue":"mail"}
 `, `
 caddis: 1 of 6 findings are warnings or errors

@@ -24,6 +24,8 @@ type session struct {
 	// command and args are what it was opened for.
 	command *cobra.Command
 	args    []string
+	// did is what the audit log says of an act that was done; empty for just that.
+	did string
 }
 
 // open opens the store that the flags, the environment or the config name. create
@@ -75,7 +77,7 @@ func (t *tool) withStore(create bool, do func(ctx context.Context, s *session, a
 			// It says how far it came, unless its store does not let go.
 			select {
 			case err = <-done:
-			case <-time.After(patience):
+			case <-time.After(patienceWith(c)):
 				err = context.Cause(ctx)
 			}
 		}
@@ -89,6 +91,14 @@ func (t *tool) withStore(create bool, do func(ctx context.Context, s *session, a
 
 // patience is how long a command that was called off is waited for.
 const patience = 500 * time.Millisecond
+
+// patienceWith is patience, and for one that acts the time that its note may take.
+func patienceWith(c *cobra.Command) time.Duration {
+	if _, acts := noted[commandName(c)]; acts {
+		return patience + noteTime
+	}
+	return patience
+}
 
 // untilSignal is a context that ends when INT or TERM comes, or HUP as the terminal is closed,
 // unless the process was started to ignore that, as by nohup.

@@ -113,7 +113,7 @@ func (v top) act(do func(context.Context) (string, error)) tea.Cmd {
 		ctx, cancel := context.WithTimeout(v.ctx, actTime)
 		defer cancel()
 		text, err := do(ctx)
-		if failed := noteAct(ctx, v.client, "top", text, outcome(err)); failed != nil && err == nil {
+		if failed := noteAct(ctx, v.client, "top", text, outcome(err, "")); failed != nil && err == nil {
 			text += "; it could not be noted in the audit log: " + failed.Error()
 		}
 		return acted{text, err}

@@ -96,7 +96,7 @@ var rightUse = map[string]string{
 	"caddis job edit":   "dead-1 {}",
 
 	"caddis worker resize": "5 w-1", "caddis worker quiet": "w-1", "caddis worker resume": "w-1",
-	"caddis worker stop": "w-1", "caddis worker stacks": "w-2",
+	"caddis worker show": "w-1", "caddis worker stop": "w-1", "caddis worker stacks": "w-2",
 
 	"caddis schedule pause": "nightly", "caddis schedule resume": "nightly",
 	"caddis schedule run": "nightly", "caddis schedule delete": "nightly",

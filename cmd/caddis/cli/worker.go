@@ -21,12 +21,12 @@ import (
 )
 
 func (t *tool) workerCommand() *cobra.Command {
-	worker := &cobra.Command{Use: "worker", Short: "Tell workers what to do, one, some or all"}
+	worker := &cobra.Command{Use: "worker", Short: "Show a worker, and tell workers what to do, one, some or all"}
 	group(worker)
 	for _, o := range orders {
 		worker.AddCommand(t.orderCommand(o))
 	}
-	worker.AddCommand(t.stopCommand(), t.resizeCommand(), t.stacksCommand())
+	worker.AddCommand(t.showWorkerCommand(), t.stopCommand(), t.resizeCommand(), t.stacksCommand())
 	return worker
 }
 
@@ -267,6 +267,9 @@ func (s *session) noWorker(ctx context.Context, ids []string, err error) error {
 		present = append(present, w.ID)
 	}
 	for _, id := range ids {
+		if tree, found, err := s.client.WorkerTree(ctx, id); err == nil && found && tree.Report != nil {
+			return fmt.Errorf("the worker %q has %s: %w; worker show tells how", id, tree.State, backend.ErrNotFound)
+		}
 		if !slices.Contains(present, id) {
 			return fmt.Errorf("there is no worker %q: %w; %s", id, backend.ErrNotFound, instead(id, present))
 		}

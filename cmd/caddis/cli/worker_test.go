@@ -62,10 +62,24 @@ func TestWorkersAreToldWhatToDo(t *testing.T) {
 		require.Contains(t, stacks, "TestWorkersAreToldWhatToDo")
 		require.Contains(t, tell("stacks", "--all", "-o", "json"), `"id": "job-1"`)
 
+		shown := tell("show", id)
+		require.Regexp(t, `executors +1 of 4 have a job`, shown)
+		require.Regexp(t, `runs +job-1 of kind welcome in queue default, for `, shown)
+		require.Contains(t, tell("show", id, "-o", "jsonl"), `"state":"running"`)
+
 		require.Contains(t, tell("stop", id), id)
 		report, err := system.Stopped().Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 1, report.Interrupted)
+		shown = tell("show", id)
+		require.Regexp(t, `state +stopped, since `, shown)
+		require.Regexp(t, `jobs +1 leased, 1 interrupted`, shown)
+		a := on(t, url, "worker", "stop", id)
+		require.Equal(t, 3, a.code)
+		require.Contains(t, a.err, `has stopped: not found; worker show tells how`)
+		a = on(t, url, "worker", "show", "nobody")
+		require.Equal(t, 3, a.code)
+		require.Contains(t, a.err, `there is no worker "nobody"`)
 	})
 }
 
@@ -96,7 +110,8 @@ func TestWhoWaitsForAStopIsToldHowEachWorkerEnded(t *testing.T) {
 		require.Equal(t, exitFailed, a.code)
 		require.Regexp(t, `draining +not stopped yet`, a.out)
 		require.Contains(t, a.err, "waiting for workers: 1 draining; all is over in 2")
-		require.Contains(t, a.err, "1 workers have not stopped: 2s have passed")
+		require.Regexp(t, `stop +It began \S+ ago\. Jobs are cancelled in `, on(t, url, "worker", "show", system.Status().Worker).out)
+		require.Contains(t, a.err, "1 worker has not stopped: 2s have passed")
 
 		time.AfterFunc(300*time.Millisecond, func() { close(end) })
 		a = on(t, url, "worker", "stop", system.Status().Worker, "--wait")
