@@ -76,11 +76,11 @@ func TestAnActOnAllThatMatchIsCountedBeforeItIsDone(t *testing.T) {
 		require.Contains(t, text, "Retry all that match done")
 		require.Contains(t, text, "of one group of errors: “no such user”.")
 		require.Equal(t, backend.StateDead, s.state("other"))
-		require.Contains(t, s.text("operations"), "retry, only counted done dead in mail local 5 of 5 4")
+		require.Contains(t, s.text("operations"), "retry, only counted done dead in mail: “no such user” local 5 of 5 4")
 		require.Contains(t, s.log.String(), `act="retry all" queues=[mail] state=dead`)
 
 		other := onStore(t, s.store, dashboard.Config{})
-		require.Contains(t, other.text("operations"), "retry, only counted done dead in mail local 5 of 5 4", "another dashboard lists it too")
+		require.Contains(t, other.text("operations"), "retry, only counted done dead in mail: “no such user” local 5 of 5 4", "another dashboard lists it too")
 
 		id := operationLink.FindStringSubmatch(w.Header().Get("Location"))[1]
 		require.Equal(t, "It had ended already.", s.act("stop-operation", "id", id, "back", "operation?id="+id))
