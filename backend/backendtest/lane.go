@@ -243,7 +243,7 @@ var laneTests = []test{
 		w.settled(w.leaseOne("dead"), backend.OutcomeDead, backend.StateDead)
 		w.settled(w.leaseOne("unknown"), backend.OutcomeBlocked, backend.StateBlocked, on("key"))
 		k.enqueue(job("delayed", inLane("a"), delay(short)), job("later", inLane("a"), delay(never)))
-		w.settled(again, backend.OutcomeRetry, backend.StateScheduled, after(short))
+		w.settled(again, backend.OutcomeRetry, backend.StateScheduled, after(short+50*time.Millisecond)) // due after the one before
 		k.eventually("the delayed ones are due", func() bool { return k.lanesWaiting("a") == 2 })
 		k.requireLanes(backend.LaneInfo{Key: "a", Waiting: 2})
 		k.acted(k.RunNow, "later", backend.StateWaiting)
