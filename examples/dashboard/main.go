@@ -92,6 +92,11 @@ func serve(ctx context.Context, store backend.Backend, listener net.Listener, gr
 		return err
 	}
 	go produce(ctx, system.Client())
+	go func() {
+		if report, err := system.Stopped().Wait(ctx); err == nil && ctx.Err() == nil {
+			slog.Warn("the worker was told to end; jobs wait for another one, or until this program is started again", "report", report.String())
+		}
+	}()
 	select {
 	case err = <-failed:
 	case <-ctx.Done():

@@ -14,7 +14,7 @@ import (
 )
 
 // showTime is how long a worker has to tell how it is.
-const showTime = 5 * time.Second
+const showTime = 10 * time.Second
 
 func (t *tool) showWorkerCommand() *cobra.Command {
 	const short = "Show what a worker does now, how far its stop is, and how it ended"
@@ -23,7 +23,7 @@ func (t *tool) showWorkerCommand() *cobra.Command {
 		Short: short,
 		Long: short + `.
 
-A worker is asked, and has 5 s to answer. The report of one that has stopped is kept for an
+A worker is asked, and has 10 s to answer. The report of one that has stopped is kept for an
 hour.`,
 		Args: between(1, 1, "the id of a worker"),
 		RunE: t.with(func(ctx context.Context, s *session, ids []string) error {
