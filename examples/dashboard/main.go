@@ -24,6 +24,7 @@ import (
 	"github.com/lmittmann/tint"
 
 	"github.com/caddis-go/caddis"
+	"github.com/caddis-go/caddis/actors"
 	"github.com/caddis-go/caddis/backend"
 	_ "github.com/caddis-go/caddis/backend/memory"
 	_ "github.com/caddis-go/caddis/backend/redis"
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string) error {
 func serve(ctx context.Context, store backend.Backend, listener net.Listener, grace, linger time.Duration) error {
 	registry := jobs.NewRegistry()
 	handle(registry)
-	system, err := caddis.New(caddis.Config{Backend: store, Registry: registry, Concurrency: 8, Grace: grace})
+	system, err := caddis.New(caddis.Config{Backend: store, Registry: registry, Concurrency: 8, Grace: grace, Choice: actors.RoundRobin()})
 	if err != nil {
 		return err
 	}
