@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -73,15 +72,7 @@ func (t *tool) printErrors(found *operate.ErrorScan) error {
 		t.say("%d of %d jobs were looked at: raise --scan, or name a --queue", found.Looked(), found.Of())
 	}
 	if n := found.Others(); n > 0 {
-		t.say("%s of other groups, of which there are too many to list", jobsIn(n))
+		t.say("%s of other groups, of which there are too many to list", numbered(n, "job is", "jobs are"))
 	}
 	return nil
-}
-
-// jobsIn is a number of jobs in words.
-func jobsIn(n int) string {
-	if n == 1 {
-		return "1 job is"
-	}
-	return fmt.Sprintf("%d jobs are", n)
 }

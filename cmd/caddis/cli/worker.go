@@ -267,12 +267,13 @@ func (s *session) noWorker(ctx context.Context, ids []string, err error) error {
 		present = append(present, w.ID)
 	}
 	for _, id := range ids {
+		if slices.Contains(present, id) {
+			continue
+		}
 		if tree, found, err := s.client.WorkerTree(ctx, id); err == nil && found && tree.Report != nil {
 			return fmt.Errorf("the worker %q has %s: %w; worker show tells how", id, tree.State, backend.ErrNotFound)
 		}
-		if !slices.Contains(present, id) {
-			return fmt.Errorf("there is no worker %q: %w; %s", id, backend.ErrNotFound, instead(id, present))
-		}
+		return fmt.Errorf("there is no worker %q: %w; %s", id, backend.ErrNotFound, instead(id, present))
 	}
 	return err
 }
