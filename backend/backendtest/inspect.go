@@ -253,16 +253,20 @@ var inspectTests = []test{
 		require.Equal(k, []string{"ant", "mouse", "zebra"}, names)
 		require.EqualValues(k, 1, queues[2].Counts[backend.StateWaiting])
 	}},
-	{"jobs that are due count as waiting although no worker is there", func(k *kit) {
-		k.enqueue(job("later", delay(long)), job("due", delay(20*time.Millisecond)), job("due2", delay(20*time.Millisecond)))
+	{"jobs that are due wait, by all that tells of them, although no worker is there", func(k *kit) {
+		k.enqueue(job("later", delay(long)), job("due", delay(20*time.Millisecond)), job("due2", delay(30*time.Millisecond)))
 		k.eventually("two are due", func() bool { return k.info().Counts[backend.StateWaiting] == 2 })
 		k.requireCounts(map[backend.State]int64{backend.StateScheduled: 1, backend.StateWaiting: 2})
-		require.True(k, k.info().OldestWaiting.Equal(k.get("due").EnqueuedAt))
 		infos, err := k.Queues(k.ctx)
 		require.NoError(k, err)
 		require.Equal(k, k.info().Counts, infos[0].Counts)
-		require.Len(k, k.worker("w").lease(100), 2)
-		k.requireCounts(map[backend.State]int64{backend.StateScheduled: 1, backend.StateRunning: 2})
+		require.Equal(k, []string{"due", "due2"}, k.page(backend.StateWaiting, 10))
+		require.Equal(k, []string{"later"}, k.page(backend.StateScheduled, 10))
+		require.True(k, k.info().OldestWaiting.Equal(k.get("due").EnqueuedAt))
+		k.enqueue(job("due3", delay(20*time.Millisecond)))
+		k.eventually("one more is due", func() bool { return k.get("due3").State == backend.StateWaiting })
+		require.Len(k, k.worker("w").lease(100), 3)
+		k.requireCounts(map[backend.State]int64{backend.StateScheduled: 1, backend.StateRunning: 3})
 	}},
 	{"OldestWaiting is when the oldest head was enqueued", func(k *kit) {
 		// lesson: a wait-time chart must not go quiet exactly when a queue is

@@ -10,7 +10,7 @@ import (
 // Job implements backend.Inspector.
 func (b *Backend) Job(ctx context.Context, queue, id string) (backend.JobInfo, error) {
 	var info backend.JobInfo
-	err := b.read(ctx, "job", queue, func(x executor) error {
+	err := b.readMoved(ctx, "job", queue, func(x executor) error {
 		found, err := whole(x, `SELECT `+jobColumns+` FROM caddis_job WHERE queue = (SELECT id FROM caddis_queue WHERE name = ?) AND id = ?`, queue, id)
 		if err != nil {
 			return err
@@ -22,6 +22,34 @@ func (b *Backend) Job(ctx context.Context, queue, id string) (backend.JobInfo, e
 		return nil
 	})
 	return info, err
+}
+
+// readMoved is read for verbs that tell of single jobs of a queue: those that are due are
+// moved first, so that they wait as the counts say. A store that cannot write is read as it is.
+func (b *Backend) readMoved(ctx context.Context, op, queue string, run func(x executor) error) error {
+	due := false
+	err := b.read(ctx, op, queue, func(x executor) error {
+		now, err := b.readNow(x)
+		if err == nil {
+			due, err = one(x, `SELECT 1 FROM caddis_job WHERE queue = (SELECT id FROM caddis_queue WHERE name = ?) AND state = 0 AND at <= ? LIMIT 1`,
+				[]any{queue, now}, new(int))
+		}
+		if err != nil || due {
+			return err
+		}
+		return run(x)
+	})
+	if err != nil || !due {
+		return err
+	}
+	_ = b.write(ctx, op, queue, 1, func(t *txn) error {
+		q, err := t.find(queue)
+		if q != nil && err == nil {
+			_, err = q.tidy(false)
+		}
+		return err
+	})
+	return b.read(ctx, op, queue, run)
 }
 
 // Queues implements backend.Inspector.

@@ -10,9 +10,9 @@ import (
 )
 
 // Jobs implements backend.Inspector. Waiting jobs come in the order in which they
-// will be leased, those that wait in lanes after all others, scheduled ones by when they are due, running ones by the end of
-// their leases, blocked ones by what they wait for, finished ones in the order in
-// which they ended.
+// will be leased, those that wait in lanes after all others, scheduled ones by when they
+// are due, running ones by the end of their leases, blocked ones by what they wait for,
+// finished ones in the order in which they ended.
 func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.JobsPage, error) {
 	err := query.Check()
 	var from cursor
@@ -23,7 +23,7 @@ func (b *Backend) Jobs(ctx context.Context, query backend.JobsQuery) (backend.Jo
 		return backend.JobsPage{}, &backend.Error{Op: "jobs", Queue: query.Queue, Err: err}
 	}
 	var page backend.JobsPage
-	err = b.read(ctx, "jobs", query.Queue, func(x executor) (err error) {
+	err = b.readMoved(ctx, "jobs", query.Queue, func(x executor) (err error) {
 		page, err = readPage(x, &query, from)
 		return err
 	})
