@@ -5,7 +5,8 @@
 //	go run ./examples/dashboard       # http://localhost:8080/jobs/
 //
 // TERM or INT ends it: first the worker, whose stop can be watched on its page, then the
-// server. The jobs are in memory; -store names another store, by its URL.
+// server. A second one ends the process at once. The jobs are in memory; -store names
+// another store, by its URL.
 package main
 
 import (
@@ -37,6 +38,7 @@ func main() {
 	slog.SetDefault(slog.New(tint.NewTextHandler(os.Stderr, nil)))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal does what it does without us
 	if err := run(ctx, os.Args[1:]); err != nil {
 		slog.Error("dashboard", "error", err)
 		os.Exit(1)
@@ -102,6 +104,7 @@ func serve(ctx context.Context, store backend.Backend, listener net.Listener, gr
 	case err = <-failed:
 	case <-ctx.Done():
 	}
+	slog.Info("the worker stops; jobs that run have time to end", "grace", grace)
 	report, stopErr := system.Stop().Wait(context.WithoutCancel(ctx))
 	slog.Info(report.String())
 	_ = rest(context.WithoutCancel(ctx), linger)
