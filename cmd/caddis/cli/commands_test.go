@@ -210,6 +210,7 @@ queue  mail
 kind  welcome
 state  waiting
 paused  the queue mail is paused until somebody resumes it
+remedy  caddis queue resume mail
 `, ""},
 	{"job why dead-1", 0, `
 job  dead-1
@@ -218,6 +219,28 @@ kind  welcome
 state  dead
 finished  it has been dead for TIME, with: no such user
 remedy  caddis job retry --queue mail dead-1
+`, ""},
+	{"job why scheduled-1", 0, `
+job  scheduled-1
+queue  mail
+kind  report
+state  scheduled
+paused  the queue mail is paused until somebody resumes it
+no-handler  1 worker takes from the queue mail, and none knows the kind "report"
+delayed  it is due in TIME
+remedy  caddis queue resume mail
+remedy  start a worker that has a handler for the kind report
+remedy  caddis job run --queue mail scheduled-1
+`, ""},
+	{"job why blocked-1", 0, `
+job  blocked-1
+queue  mail
+kind  report
+state  blocked
+unknown-kind  it waits for a worker of its queue that knows the kind "report", and there is none; deploy one, or cancel the job
+paused  the queue mail is paused until somebody resumes it
+remedy  start a worker that has a handler for the kind report
+remedy  caddis queue resume mail
 `, ""},
 	{"queue pause mail --for 1h", 0, `
 QUEUE  STATE  SCHEDULED  WAITING  BLOCKED  RUNNING  COMPLETED  CANCELLED  DEAD  OLDEST WAITING

@@ -69,18 +69,38 @@ func (t *tool) jobWhyCommand() *cobra.Command {
 			for _, r := range e.Reasons {
 				fields = append(fields, field{string(r.Cause), r.Text})
 			}
-			if operate.ActRetry.Allows(e.State) {
-				id := e.ID
-				if !plainID.MatchString(id) {
-					id = "ID"
-				}
-				fields = append(fields, field{"remedy", fmt.Sprintf("%s job retry --queue %s %s", t.name, e.Queue, id)})
+			for _, remedy := range t.remedies(e) {
+				fields = append(fields, field{"remedy", remedy})
 			}
 			return t.printFields(fields, e)
 		}),
 	}
 	queueFlag(why, &queue)
 	return why
+}
+
+// remedies are what to do about the reasons, in their order, as a command where there is one.
+func (t *tool) remedies(e *jobs.Explanation) (remedies []string) {
+	id := e.ID
+	if !plainID.MatchString(id) {
+		id = "ID"
+	}
+	about := func(verb string) string { return fmt.Sprintf("%s job %s --queue %s %s", t.name, verb, e.Queue, id) }
+	for _, r := range e.Reasons {
+		switch {
+		case r.Cause == jobs.CausePaused:
+			remedies = append(remedies, t.name+" queue resume "+e.Queue)
+		case r.Cause == jobs.CauseNoWorker:
+			remedies = append(remedies, "start a worker that takes from the queue "+e.Queue)
+		case r.Cause == jobs.CauseNoHandler || r.Cause == jobs.CauseUnknownKind:
+			remedies = append(remedies, "start a worker that has a handler for the kind "+e.Kind)
+		case r.Cause == jobs.CauseDelayed:
+			remedies = append(remedies, about("run"))
+		case r.Cause == jobs.CauseFinished && operate.ActRetry.Allows(e.State):
+			remedies = append(remedies, about("retry"))
+		}
+	}
+	return slices.Compact(remedies)
 }
 
 func (t *tool) jobShowCommand() *cobra.Command {

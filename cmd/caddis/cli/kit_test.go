@@ -101,7 +101,7 @@ func newTool(registry *jobs.Registry) *tool {
 func steady(text string) string {
 	for _, part := range []struct{ pattern, by string }{
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`, "INSTANT"},
-		{`\b(\d+d|\d+h\d\dm|\d+m|\d+s|\d+ms|[\d.]+(µs|ms|s))( |$|\)|,|;|"|\n)`, "TIME$3"},
+		{`\b(\d+d|\d+h\d+m\d+s|\d+h\d\dm|\d+m|\d+s|\d+ms|[\d.]+(µs|ms|s))( |$|\)|,|;|"|\n)`, "TIME$3"},
 		{`SQLite [\d.]+|Redis [\d.]+`, "VERSION"},
 		{`\b01[0-9A-Z]{24}\b`, "NEW"},
 		{`with Caddis \S+ and go[\w.]+`, "with VERSIONS"},
