@@ -32,7 +32,7 @@ const otherQueue = "elsewhere"
 // drains. The delayed ones, and those that are parked in another queue, tell what is due to
 // Redis having that much in its memory.
 func parked(ctx context.Context, b *bench) error {
-	many := b.part(2, 1)
+	many := min(b.part(2, 1), 100_000)
 	cases := []beside{
 		{name: "nothing else"},
 		{name: thousands(int64(many)) + " delayed", delayed: many},
