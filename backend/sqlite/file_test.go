@@ -90,6 +90,31 @@ func TestALockThatAnotherProgramHoldsIsWaitedForAndThenNamed(t *testing.T) {
 	require.NoError(t, <-waits)
 }
 
+func TestAJobThatIsDueIsReadWhileAnotherProgramHoldsTheLock(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	store := at(t, path)
+	due := job("due")
+	due.Delay = time.Millisecond
+	_, err := store.Enqueue(t.Context(), []backend.NewJob{due})
+	require.NoError(t, err)
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	time.Sleep(20 * time.Millisecond)
+	info, err := store.Job(t.Context(), "q", "due")
+	require.NoError(t, err)
+	require.Equal(t, backend.StateScheduled, info.State, "nobody could move it")
+	require.NoError(t, tx.Rollback())
+	require.Eventually(t, func() bool {
+		info, err := store.Job(t.Context(), "q", "due")
+		return err == nil && info.State == backend.StateWaiting
+	}, patience, 10*time.Millisecond)
+}
+
 func TestLeasesOutliveALockThatAnotherProgramHeldForLonger(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "jobs.db")

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/caddis-go/caddis/backend"
 )
@@ -24,8 +25,12 @@ func (b *Backend) Job(ctx context.Context, queue, id string) (backend.JobInfo, e
 	return info, err
 }
 
+// readPatience bounds how long a verb that reads waits for the lock of the file.
+const readPatience = 200 * time.Millisecond
+
 // readMoved is read for verbs that tell of single jobs of a queue: those that are due are
-// moved first, so that they wait as the counts say. A store that cannot write is read as it is.
+// moved first, so that they wait as the counts say. A store that cannot write, or not soon, is
+// read as it is.
 func (b *Backend) readMoved(ctx context.Context, op, queue string, run func(x executor) error) error {
 	due := false
 	err := b.read(ctx, op, queue, func(x executor) error {
@@ -42,7 +47,9 @@ func (b *Backend) readMoved(ctx context.Context, op, queue string, run func(x ex
 	if err != nil || !due {
 		return err
 	}
-	_ = b.write(ctx, op, queue, 1, func(t *txn) error {
+	moving, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	_ = b.write(moving, op, queue, 1, func(t *txn) error {
 		q, err := t.find(queue)
 		if q != nil && err == nil {
 			_, err = q.tidy(false)
