@@ -87,17 +87,19 @@ func (t *tool) remedies(e *jobs.Explanation) (remedies []string) {
 	}
 	about := func(verb string) string { return fmt.Sprintf("%s job %s --queue %s %s", t.name, verb, e.Queue, id) }
 	for _, r := range e.Reasons {
-		switch {
-		case r.Cause == jobs.CausePaused:
+		switch r.Cause {
+		case jobs.CausePaused:
 			remedies = append(remedies, t.name+" queue resume "+e.Queue)
-		case r.Cause == jobs.CauseNoWorker:
+		case jobs.CauseNoWorker:
 			remedies = append(remedies, "start a worker that takes from the queue "+e.Queue)
-		case r.Cause == jobs.CauseNoHandler || r.Cause == jobs.CauseUnknownKind:
+		case jobs.CauseNoHandler, jobs.CauseUnknownKind:
 			remedies = append(remedies, "start a worker that has a handler for the kind "+e.Kind)
-		case r.Cause == jobs.CauseDelayed:
+		case jobs.CauseDelayed:
 			remedies = append(remedies, about("run"))
-		case r.Cause == jobs.CauseFinished && operate.ActRetry.Allows(e.State):
-			remedies = append(remedies, about("retry"))
+		case jobs.CauseFinished:
+			if operate.ActRetry.Allows(e.State) {
+				remedies = append(remedies, about("retry"))
+			}
 		}
 	}
 	return slices.Compact(remedies)
