@@ -163,6 +163,9 @@ func checkText(what, text string) error {
 	if len(text) > MaxIDLength {
 		return reject("the %s has %d bytes, %d are allowed", what, len(text), MaxIDLength)
 	}
+	if isPlain(text) {
+		return nil
+	}
 	if !utf8.ValidString(text) {
 		return reject("the %s %q is not UTF-8", what, text)
 	}

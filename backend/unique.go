@@ -22,10 +22,10 @@ func (k Key) String() string { return hex.EncodeToString(k[:]) }
 // that is held for a time.
 type Unique struct {
 	Key Key
-	// Hold is how long the key is held.
-	Hold Hold
 	// For is how long, by the store's clock, with HoldForTime; else 0.
 	For time.Duration
+	// Hold is how long the key is held.
+	Hold Hold
 	// Conflict is what happens if another job holds the key.
 	Conflict Conflict
 }

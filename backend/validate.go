@@ -71,7 +71,7 @@ func CheckKind(name string) error {
 
 func checkLetters(what, name, others string) error {
 	for i, c := range name {
-		if isAlphanumeric(c) || strings.ContainsRune(others, c) {
+		if isAlphanumeric(c) || c < utf8.RuneSelf && strings.IndexByte(others, byte(c)) >= 0 {
 			continue
 		}
 		return reject("%s %q has %q at byte %d; letters from a to z, digits and %s are allowed",
@@ -97,6 +97,16 @@ func head(text string) string {
 		n--
 	}
 	return text[:n]
+}
+
+// isPlain reports whether a text has only printable characters of ASCII, as most have.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 func isAlphanumeric(c rune) bool {
@@ -164,6 +174,9 @@ func (j *NewJob) Check() error {
 
 // expressible reports whether an instant is one that every store and JSON can write.
 func expressible(t time.Time) bool {
+	if t.IsZero() {
+		return true
+	}
 	year := t.UTC().Year()
 	return 0 <= year && year <= 9999
 }

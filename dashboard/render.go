@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddis-go/caddis/backend"
@@ -65,8 +66,9 @@ var navigation = []navItem{
 	{"workers", "Workers"}, {"schedules", "Schedules"}, {"limits", "Limits"}, {"operations", "Operations"}, {"audit", "Audit"},
 }
 
-// pageTemplates has one per page, each within the layout.
-var pageTemplates = func() map[string]*template.Template {
+// pageTemplates has one per page, each within the layout. They are read when the first
+// dashboard is made: a program that may serve one and does not is as small as without.
+var pageTemplates = sync.OnceValue(func() map[string]*template.Template {
 	base := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html", "templates/parts.html"))
 	all := map[string]*template.Template{}
 	names, err := fs.Glob(files, "templates/*.html")
@@ -79,7 +81,7 @@ var pageTemplates = func() map[string]*template.Template {
 		}
 	}
 	return all
-}()
+})
 
 // render writes a page. It is made in whole before, so that what fails is not half a page.
 func (d *Dashboard) render(q *request, status int, v view) error {
@@ -94,7 +96,7 @@ func (d *Dashboard) render(q *request, status int, v view) error {
 		v.Now = time.Now()
 	}
 	var b bytes.Buffer
-	if err := pageTemplates[v.Name].ExecuteTemplate(&b, "layout.html", &v); err != nil {
+	if err := d.templates[v.Name].ExecuteTemplate(&b, "layout.html", &v); err != nil {
 		return err
 	}
 	q.w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -154,11 +154,13 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 	if err != nil {
 		return reject("the Kind method of %T: %w", args, err)
 	}
-	if err := backend.CheckKind(name); err != nil {
-		return fmt.Errorf("the Kind method of %T: %w", args, err)
+	k := c.registry.kind(name)
+	if k == nil { // that of a known one was checked
+		if err := backend.CheckKind(name); err != nil {
+			return fmt.Errorf("the Kind method of %T: %w", args, err)
+		}
 	}
 	job.Kind = name
-	k := c.registry.kind(name)
 	if k != nil {
 		job.Queue, job.Priority = k.queue(), k.options.job.Priority
 	}

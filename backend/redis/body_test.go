@@ -88,6 +88,11 @@ func FuzzURL(f *testing.F) {
 	})
 }
 
+func TestTheBodyOfAPlainJobIsOneAllocation(t *testing.T) {
+	job := backend.NewJob{Job: backend.Job{Kind: "welcome", Payload: make([]byte, 100)}}
+	require.Equal(t, 1.0, testing.AllocsPerRun(100, func() { envelope(&job, 1) }))
+}
+
 func TestNoErrorAboutAURLTellsThePassword(t *testing.T) {
 	t.Parallel()
 	for _, raw := range []string{

@@ -86,7 +86,7 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 // in its receipt, if its queue cannot be entered while others can.
 func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []backend.Receipt) ([]*tag, error) {
 	names := []string{jobs[0].Queue}
-	at := make([]int, len(jobs)) // where the name of each job's queue is
+	var at []int // where the name of each job's queue is, if there are several
 	var known map[string]int
 	for i := range jobs {
 		receipts[i].Queue, receipts[i].ID = jobs[i].Queue, jobs[i].ID
@@ -95,7 +95,7 @@ func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []b
 			continue
 		}
 		if known == nil {
-			known = map[string]int{}
+			known, at = map[string]int{}, make([]int, len(jobs))
 		}
 		n, seen := known[name]
 		if !seen {
@@ -124,13 +124,17 @@ func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []b
 	}
 	tags := make([]*tag, len(jobs))
 	for i := range jobs {
-		if q := queues[at[i]]; q != nil {
+		n := 0
+		if at != nil {
+			n = at[i]
+		}
+		if q := queues[n]; q != nil {
 			tags[i] = q.tagOf(jobs[i].ID)
 			if err := q.misplaced(&jobs[i]); err != nil {
 				return nil, &backend.Error{Op: "enqueue", Queue: q.name, ID: jobs[i].ID, Err: err}
 			}
 		} else {
-			receipts[i].Err = failed[at[i]]
+			receipts[i].Err = failed[n]
 		}
 	}
 	return tags, nil
@@ -157,8 +161,7 @@ func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
 		}
 		c.jobs[n] = freight{id: job.ID, when: due, body: envelope(job, enqueued)}
 		if c.bound {
-			c.jobs[n].unique, c.jobs[n].random = &job.Unique, job.Fresh
-			c.jobs[n].limits, c.jobs[n].lane = limitLines(job.Limits), laneText(job.Lane)
+			c.jobs[n].bond = &bond{job.Unique, limitLines(job.Limits), laneText(job.Lane), job.Fresh}
 		}
 		c.size += len(c.jobs[n].body) + len(job.ID)
 		c.common = c.common && due == usual && len(c.jobs[n].body) <= bulky

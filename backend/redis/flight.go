@@ -151,7 +151,7 @@ func (f *flight) runCommon(send sender) (letters string, rare bool, err error) {
 	call.args = append(call.args, f.number+":"+letters)
 	for _, c := range f.cargos {
 		for i := range c.jobs {
-			call.args = append(call.args, &c.jobs[i].id, c.jobs[i].body)
+			call.args = append(call.args, &c.jobs[i].id, &c.jobs[i])
 		}
 	}
 	reply, err := send(f.fitted(call))
@@ -211,7 +211,7 @@ func (f *flight) ours(letters string) string {
 	all, n := []byte(letters), 0
 	for _, c := range f.cargos {
 		for i := range c.jobs {
-			if c.jobs[i].fresh() || c.jobs[i].random && (f.holders == nil || f.holders[n] == "") {
+			if job := &c.jobs[i]; job.fresh() || job.bond != nil && job.bond.random && (f.holders == nil || f.holders[n] == "") {
 				all[n] |= 'a' - 'A'
 			}
 			n++

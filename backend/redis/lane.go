@@ -48,10 +48,17 @@ type cargo struct {
 type freight struct {
 	id, when string
 	body     []byte
-	unique   *backend.Unique // only of jobs that share a call with one that has a key, limits or a lane
-	limits   string          // and: as the scripts take them
-	lane     string          // and: as the scripts take it
-	random   bool            // and: the id is new for certain
+	bond     *bond // only of jobs that share a call with one that has a key, limits or a lane
+}
+
+// MarshalBinary lets the client write the body without a copy of its slice for each job.
+func (f *freight) MarshalBinary() ([]byte, error) { return f.body, nil }
+
+// bond is what a job is bound by, as the scripts take it.
+type bond struct {
+	unique       backend.Unique
+	limits, lane string
+	random       bool // the id is new for certain
 }
 
 // fresh reports whether the id is new for certain; the body then has its header.

@@ -18,6 +18,9 @@ const holds = "rfe"
 
 // limitLines are limits as the scripts take them, and as they are stored with the job.
 func limitLines(limits []backend.Limit) string {
+	if len(limits) == 0 {
+		return "" // without the allocation
+	}
 	var b strings.Builder
 	for i := range limits {
 		l := &limits[i]

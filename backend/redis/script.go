@@ -109,69 +109,69 @@ func compose(name string) (*script, error) {
 		return nil, fmt.Errorf("script %s names no keys", name)
 	}
 
-	var full strings.Builder
+	full := &source{}
 	n := 0
 	for _, key := range s.keys {
 		if key == "waiting" {
 			full.WriteString("local W = {")
 			for level := range levels {
 				n++
-				fmt.Fprintf(&full, "[%d]=KEYS[%d],", level, n)
+				fmt.Fprintf(full, "[%d]=KEYS[%d],", level, n)
 			}
 			full.WriteString("}\n")
 			continue
 		}
 		n++
-		fmt.Fprintf(&full, "local %s = KEYS[%d]\n", strings.ToUpper(key), n)
+		fmt.Fprintf(full, "local %s = KEYS[%d]\n", strings.ToUpper(key), n)
 		s.last = s.last || key == "last"
 	}
 	if s.last {
-		fmt.Fprintf(&full, "local MEMORY = %d -- how long the memory lasts, in ms\n", memory.Milliseconds())
+		fmt.Fprintf(full, "local MEMORY = %d -- how long the memory lasts, in ms\n", memory.Milliseconds())
 	}
 	if uses != nil {
 		full.WriteString("local RETENTION\n")
 	}
-	if err := addPieces(&full, uses); err != nil {
+	if err := full.addPieces(uses); err != nil {
 		return nil, fmt.Errorf("script %s: %w", name, err)
 	}
 	head := true
 	for line := range strings.Lines(string(body)) {
 		head = head && strings.HasPrefix(line, "--")
 		if uses, inner := strings.CutPrefix(strings.TrimSpace(line), "-- USES "); inner && !head {
-			if err := addPieces(&full, strings.Fields(uses)); err != nil {
+			if err := full.addPieces(strings.Fields(uses)); err != nil {
 				return nil, fmt.Errorf("script %s: %w", name, err)
 			}
 			continue
 		}
-		full.WriteString(line)
+		full.addLine(line)
 	}
-	s.source = stripComments(full.String())
+	s.source = full.String()
 	sum := sha1.Sum([]byte(s.source))
 	s.sha = hex.EncodeToString(sum[:])
 	return s, nil
 }
 
-func addPieces(full *strings.Builder, names []string) error {
+// source is what a script is put together in.
+type source struct{ strings.Builder }
+
+func (s *source) addPieces(names []string) error {
 	for _, name := range names {
 		piece, err := sources.ReadFile("scripts/lib/" + name + ".lua")
 		if err != nil {
 			return err
 		}
-		full.Write(piece)
+		for line := range strings.Lines(string(piece)) {
+			s.addLine(line)
+		}
 	}
 	return nil
 }
 
-// stripComments drops the lines that are comments only: every server keeps the
-// source.
-func stripComments(source string) string {
-	var out strings.Builder
-	for line := range strings.Lines(source) {
-		if text := strings.TrimSpace(line); text != "" && !strings.HasPrefix(text, "--") {
-			out.WriteString(line)
-		}
+// addLine drops a line that is a comment only: every server keeps the source.
+func (s *source) addLine(line string) {
+	if text := strings.TrimSpace(line); text != "" && !strings.HasPrefix(text, "--") {
+		s.WriteString(line)
 	}
-	return out.String()
 }
 
 // call is one run of a script.

@@ -50,8 +50,9 @@ func (f *flight) runBound(send sender) (string, error) {
 	for _, c := range f.cargos {
 		for i := range c.jobs {
 			call.add(&c.jobs[i].id, c.jobs[i].when, c.jobs[i].body)
-			call.addUnique(c.jobs[i].unique)
-			call.add(c.jobs[i].limits, c.jobs[i].lane)
+			bond := c.jobs[i].bond
+			call.addUnique(&bond.unique)
+			call.add(bond.limits, bond.lane)
 		}
 	}
 	reply, err := send(f.fitted(call))
