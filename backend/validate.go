@@ -174,12 +174,14 @@ func (j *NewJob) Check() error {
 
 // expressible reports whether an instant is one that every store and JSON can write.
 func expressible(t time.Time) bool {
-	if t.IsZero() {
-		return true
-	}
-	year := t.UTC().Year()
-	return 0 <= year && year <= 9999
+	second := t.Unix()
+	return yearZero <= second && second < year10000
 }
+
+var (
+	yearZero  = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+	year10000 = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+)
 
 // CheckJobs says what is wrong with a batch of jobs, naming the first bad one.
 func CheckJobs(jobs []NewJob) error {
