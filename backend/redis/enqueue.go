@@ -28,11 +28,10 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 		return nil, nil
 	}
 	receipts := make([]backend.Receipt, len(jobs))
-	tags, err := b.route(ctx, jobs, receipts)
+	parts, err := b.route(ctx, jobs, receipts)
 	if err != nil {
 		return nil, err
 	}
-	parts := split(len(jobs), func(i int) *tag { return tags[i] })
 	cargos := make([]*cargo, len(parts))
 	fresh := allFresh(jobs)
 	for n, p := range parts {
@@ -82,9 +81,9 @@ func (b *Backend) Enqueue(ctx context.Context, jobs []backend.NewJob) ([]backend
 	return receipts, failed
 }
 
-// route prepares the receipts and returns the tag of each job: nil, with the reason
-// in its receipt, if its queue cannot be entered while others can.
-func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []backend.Receipt) ([]*tag, error) {
+// route prepares the receipts and divides the jobs by their tags. A job whose queue cannot
+// be entered while others can has the reason in its receipt, and is of no part.
+func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []backend.Receipt) ([]part, error) {
 	names := []string{jobs[0].Queue}
 	var at []int // where the name of each job's queue is, if there are several
 	var known map[string]int
@@ -122,22 +121,23 @@ func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []b
 			queues[n] = one[0]
 		}
 	}
-	tags := make([]*tag, len(jobs))
-	for i := range jobs {
+	var misplaced error
+	parts := split(len(jobs), func(i int) *tag {
 		n := 0
 		if at != nil {
 			n = at[i]
 		}
-		if q := queues[n]; q != nil {
-			tags[i] = q.tagOf(jobs[i].ID)
-			if err := q.misplaced(&jobs[i]); err != nil {
-				return nil, &backend.Error{Op: "enqueue", Queue: q.name, ID: jobs[i].ID, Err: err}
-			}
-		} else {
+		q := queues[n]
+		if q == nil {
 			receipts[i].Err = failed[n]
+			return nil
 		}
-	}
-	return tags, nil
+		if err := q.misplaced(&jobs[i]); err != nil && misplaced == nil {
+			misplaced = &backend.Error{Op: "enqueue", Queue: q.name, ID: jobs[i].ID, Err: err}
+		}
+		return q.tagOf(jobs[i].ID)
+	})
+	return parts, misplaced
 }
 
 // bulky is from which size on a job is told to the lease, which else does not look at
@@ -145,7 +145,7 @@ func (b *Backend) route(ctx context.Context, jobs []backend.NewJob, receipts []b
 const bulky = 16 << 10
 
 // freightOf makes the cargo of the jobs of one tag.
-func freightOf(p *part, jobs []backend.NewJob, fresh bool) *cargo {
+func freightOf(p part, jobs []backend.NewJob, fresh bool) *cargo {
 	c := &cargo{jobs: make([]freight, len(p.at)), common: true}
 	for _, i := range p.at {
 		c.bound = c.bound || jobs[i].Unique.Held() || len(jobs[i].Limits) > 0 || jobs[i].Lane.Key != ""

@@ -38,7 +38,7 @@ func (b *Backend) act(ctx context.Context, op, queueName string, ids []string, s
 		if err := b.run(ctx, calls...); err != nil {
 			return nil, b.fail(op, queueName, err)
 		}
-		var left []*part
+		var left []part
 		for n, p := range parts {
 			reply, err := calls[n].result()
 			letters := asString(reply)

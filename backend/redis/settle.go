@@ -17,24 +17,25 @@ type part struct {
 	at  []int
 }
 
-func split(n int, tagOf func(i int) *tag) []*part {
-	var parts []*part
-	byTag := map[*tag]*part{}
-	var last *part
+func split(n int, tagOf func(i int) *tag) []part {
+	var parts []part
+	byTag := map[*tag]int{} // where the part of a tag is
+	last := -1
 	for i := range n {
 		t := tagOf(i)
 		if t == nil {
 			continue
 		}
-		if last == nil || last.tag != t {
-			last = byTag[t]
-			if last == nil {
-				last = &part{tag: t, at: make([]int, 0, n-i)}
-				byTag[t] = last
-				parts = append(parts, last)
+		if last < 0 || parts[last].tag != t {
+			at, seen := byTag[t]
+			if !seen {
+				at = len(parts)
+				byTag[t] = at
+				parts = append(parts, part{tag: t, at: make([]int, 0, n-i)})
 			}
+			last = at
 		}
-		last.at = append(last.at, i)
+		parts[last].at = append(parts[last].at, i)
 	}
 	return parts
 }
@@ -147,7 +148,7 @@ func (b *Backend) tellBlocked(ctx context.Context, settlements []backend.Settlem
 
 // settleCommonCall makes the call of the common path, or returns nil if that is not for
 // all settlements of the part.
-func settleCommonCall(request *backend.SettleRequest, p *part, outcomes []outcome) *call {
+func settleCommonCall(request *backend.SettleRequest, p part, outcomes []outcome) *call {
 	c := p.tag.call(settleCommon, "s:"+request.Worker, 2+len(p.at))
 	c.add(strconv.FormatUint(request.Call, 10), nil)
 	tokens := len(c.args) - 1
@@ -171,7 +172,7 @@ func settleCommonCall(request *backend.SettleRequest, p *part, outcomes []outcom
 }
 
 // settleCall makes the call for settlements of any kind.
-func (b *Backend) settleCall(request *backend.SettleRequest, p *part, outcomes []outcome) *call {
+func (b *Backend) settleCall(request *backend.SettleRequest, p part, outcomes []outcome) *call {
 	c := p.tag.call(settleScript, "s:"+request.Worker, 5+2*len(p.at))
 	c.add(strconv.FormatUint(request.Call, 10), b.retention)
 	// Settlements that follow each other with the same token and outcome are a
