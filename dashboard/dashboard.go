@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -64,7 +63,6 @@ type Dashboard struct {
 	errors     *errorScans
 	notices    notices
 	pages      map[string]route
-	templates  map[string]*template.Template
 }
 
 // New makes a dashboard of a client, which must be able to read and act. It does no I/O.
@@ -85,7 +83,7 @@ func New(client *jobs.Client, config Config) (*Dashboard, error) {
 	d.figures = newFigures(client)
 	d.errors = newErrorScans(client, d.log, d.watch)
 	d.operations = operate.NewOperations(client, d.log, d.watch.change)
-	d.pages, d.templates = d.routes(), pageTemplates()
+	d.pages = d.routes()
 	return d, nil
 }
 

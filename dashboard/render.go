@@ -66,8 +66,8 @@ var navigation = []navItem{
 	{"workers", "Workers"}, {"schedules", "Schedules"}, {"limits", "Limits"}, {"operations", "Operations"}, {"audit", "Audit"},
 }
 
-// pageTemplates has one per page, each within the layout. They are read when the first
-// dashboard is made: a program that may serve one and does not is as small as without.
+// pageTemplates has one per page, each within the layout. They are read for the
+// first page: a program that may serve a dashboard and does not is as small as without.
 var pageTemplates = sync.OnceValue(func() map[string]*template.Template {
 	base := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html", "templates/parts.html"))
 	all := map[string]*template.Template{}
@@ -96,7 +96,7 @@ func (d *Dashboard) render(q *request, status int, v view) error {
 		v.Now = time.Now()
 	}
 	var b bytes.Buffer
-	if err := d.templates[v.Name].ExecuteTemplate(&b, "layout.html", &v); err != nil {
+	if err := pageTemplates()[v.Name].ExecuteTemplate(&b, "layout.html", &v); err != nil {
 		return err
 	}
 	q.w.Header().Set("Content-Type", "text/html; charset=utf-8")

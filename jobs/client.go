@@ -155,15 +155,12 @@ func (c *Client) build(job *backend.NewJob, args Args, options []EnqueueOption, 
 		return reject("the Kind method of %T: %w", args, err)
 	}
 	k := c.registry.kind(name)
-	if k == nil { // that of a known one was checked
-		if err := backend.CheckKind(name); err != nil {
-			return fmt.Errorf("the Kind method of %T: %w", args, err)
-		}
+	if k != nil { // its name was checked when it was declared
+		job.Queue, job.Priority = k.queue(), k.options.job.Priority
+	} else if err := backend.CheckKind(name); err != nil {
+		return fmt.Errorf("the Kind method of %T: %w", args, err)
 	}
 	job.Kind = name
-	if k != nil {
-		job.Queue, job.Priority = k.queue(), k.options.job.Priority
-	}
 	for i, o := range options {
 		if o == nil {
 			return reject("option %d is nil", i+1)

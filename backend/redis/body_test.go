@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddis-go/caddis/backend"
@@ -91,6 +92,12 @@ func FuzzURL(f *testing.F) {
 func TestTheBodyOfAPlainJobIsOneAllocation(t *testing.T) {
 	job := backend.NewJob{Job: backend.Job{Kind: "welcome", Payload: make([]byte, 100)}}
 	require.Equal(t, 1.0, testing.AllocsPerRun(100, func() { envelope(&job, 1) }))
+}
+
+func TestABodyIsNotSpelledOutInATrace(t *testing.T) {
+	t.Parallel()
+	call := goredis.NewCmd(t.Context(), "evalsha", &freight{id: "1", body: []byte("abcdef")})
+	require.Contains(t, call.String(), "job of 6 bytes")
 }
 
 func TestNoErrorAboutAURLTellsThePassword(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"sync"
@@ -53,6 +54,10 @@ type freight struct {
 
 // MarshalBinary lets the client write the body without a copy of its slice for each job.
 func (f *freight) MarshalBinary() ([]byte, error) { return f.body, nil }
+
+// String stands for the body where commands of the client are traced, which would spell it
+// out byte by byte.
+func (f *freight) String() string { return fmt.Sprintf("job of %d bytes", len(f.body)) }
 
 // bond is what a job is bound by, as the scripts take it.
 type bond struct {
