@@ -238,6 +238,13 @@ func TestTheScanCountsAsNoFileHoweverOftenItIsTried(t *testing.T) {
 	require.Zero(t, s.Failed)
 }
 
+func TestTheReportSaysWhereWhatIsLeftWillBeDone(t *testing.T) {
+	t.Parallel()
+	var table bytes.Buffer
+	require.NoError(t, (&summary{Left: 2282}).writeTable(&table))
+	require.Regexp(t, `(?m)^left +2,282; the next start finishes them, unless the store is memory:$`, table.String())
+}
+
 func TestAStopThatIsAskedForBeforeTheStartIsOne(t *testing.T) {
 	t.Parallel()
 	dir, _, _, _ := tree(t, 20)

@@ -163,7 +163,7 @@ func (s *summary) writeTable(w io.Writer) error {
 	count("unconfirmed", s.Unconfirmed)
 	switch {
 	case s.Left > 0:
-		row("left", thousands(s.Left)+"; in Redis, the next start finishes them")
+		row("left", thousands(s.Left)+"; the next start finishes them, unless the store is memory:")
 	case s.Left < 0:
 		row("left", "not known")
 	}
